@@ -1,1 +1,8 @@
-//! Not built yet.
+//! Every byte on disk and in the log, and the pure functions that change a page.
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod ids;
+
+pub use ids::{EnvironmentId, FileId, Lsn, PageId, PageNo, Timeline, TxnId};

@@ -6,3 +6,7 @@
 mod ids;
 
 pub use ids::{EnvironmentId, FileId, Lsn, PageId, PageNo, Timeline, TxnId};
+pub mod codec;
+mod error;
+
+pub use error::{Corrupt, FormatError};

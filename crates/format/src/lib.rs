@@ -3,10 +3,9 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
-mod ids;
-
-pub use ids::{EnvironmentId, FileId, Lsn, PageId, PageNo, Timeline, TxnId};
 pub mod codec;
 mod error;
+mod ids;
 
 pub use error::{Corrupt, FormatError};
+pub use ids::{EnvironmentId, FileId, Lsn, PageId, PageNo, Timeline, TxnId};

@@ -1,1 +1,4 @@
-//! Harness shared by the tests that cross crates.
+//! Harness shared by the tests that cross crates: the model that knows what must be there, seeded
+//! workloads, and the explorer that crashes an environment at every I/O call.
+
+pub mod oracle;

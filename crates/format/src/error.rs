@@ -71,6 +71,12 @@ pub enum FormatError {
         /// Its name, or its number where this build has no name.
         name: String,
     },
+    /// Keys in an order that this build does not have.
+    #[error("the keys are in order {name:?}, which this build does not have")]
+    UnknownKeyOrder {
+        /// Its name in the file.
+        name: String,
+    },
     /// A known structure with a value that only a newer build could have written.
     #[error("{what} {value} is not known to this build: use a newer build")]
     UnknownTag {

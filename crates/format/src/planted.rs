@@ -1,0 +1,159 @@
+//! Bugs on purpose: switches that prove that the tests can fail.
+//!
+//! Owns: the list of them. Promises: without the feature `planted-bugs` every [`is`] is `false` at
+//! compile time and nothing of this is left in the program; with it, a bug is on only inside
+//! [`with`], on the calling thread. Must never: be on in a build that users get.
+
+/// A bug that can be planted. The comment says what goes wrong; the test suite says who notices.
+macro_rules! bugs {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A bug that can be planted; each is caught by a test of its own.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Bug { $($(#[$doc])* $name,)* }
+
+        impl Bug {
+            /// Every bug there is.
+            pub const ALL: &'static [Bug] = &[$(Bug::$name,)*];
+
+            /// Its name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Bug::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+bugs! {
+    /// The record checksum does not cover the record header.
+    FrameChecksumSkipsHeader,
+    /// A record with a wrong checksum is taken for good.
+    FrameChecksumIgnored,
+    /// A page's checksum is not seeded with its file and page number.
+    PageChecksumWithoutIdentity,
+    /// A flush reports the log durable without syncing it.
+    LogSyncSkipped,
+    /// A failed log sync is reported as success.
+    LogSyncErrorIgnored,
+    /// A failed log sync is tried again and the second answer believed.
+    LogSyncRetried,
+    /// The directory is not synced after a log file was made.
+    LogDirectorySyncSkipped,
+    /// A commit is acknowledged before its record is durable.
+    AcknowledgedBeforeDurable,
+    /// Followers of a group flush wake before the sync.
+    FollowerWokenEarly,
+    /// A log file is recycled although its last records are still needed.
+    LogRecycledOneTooEarly,
+    /// After an unclean end the log goes on in the old file, behind the torn tail.
+    AppendAfterTornTail,
+    /// A damaged record below a durable LSN is taken for the end of the log.
+    CorruptionTakenForTornTail,
+    /// An I/O error while reading the log is taken for its end.
+    ReadErrorTakenForEnd,
+    /// A page is written back before the log up to its LSN is durable.
+    PageWrittenBeforeLog,
+    /// A frame counts as clean before its write is durable.
+    CleanBeforeSync,
+    /// Pages go home without a double-write copy.
+    DoubleWriteSkipped,
+    /// Home pages are written before the double-write copy is durable.
+    DoubleWriteNotSynced,
+    /// A failed page write is reported as success.
+    PageWriteErrorIgnored,
+    /// The checkpoint record is written before the data files are synced.
+    DataSyncSkippedBeforeCheckpoint,
+    /// The checkpoint claims to reach further than it does.
+    CheckpointRedoTooHigh,
+    /// The control file is written before the checkpoint record is durable.
+    ControlBeforeCheckpoint,
+    /// Both control slots are overwritten at once.
+    ControlSlotsTogether,
+    /// Redo leaves the page LSN as it was.
+    RedoWithoutStamp,
+    /// Redo applies records that the page already has.
+    RedoIgnoresPageLsn,
+    /// Recovery does not undo uncommitted transactions.
+    UndoSkipped,
+    /// Undo writes no compensation records.
+    CompensationSkipped,
+    /// A compensation record does not name what is left to undo.
+    UndoNextWrong,
+    /// Abort leaves allocated extents allocated.
+    AllocationNotUndone,
+    /// A space map changes without a log record.
+    AllocationNotLogged,
+    /// A split's record leaves out the parent.
+    SplitWithoutParent,
+    /// An overflow value is freed when its row is deleted, not when the deletion commits.
+    OverflowFreedEarly,
+    /// A file is created or removed before its transaction's fate is durable.
+    FileRemovedBeforeCommit,
+    /// Locks are released before the commit record is appended.
+    LocksReleasedBeforeCommit,
+    /// A deadlock victim keeps a lock.
+    VictimKeepsLock,
+    /// A snapshot reads its sequence number before it is registered.
+    SnapshotNotRegistered,
+    /// A failed write or sync does not poison the environment.
+    PoisonForgotten,
+    /// Prepared transactions are rolled back by recovery.
+    PreparedRolledBack,
+    /// An iterator goes on after an error.
+    IteratorContinuesAfterError,
+    /// Ghosts are purged while a transaction may still want them back.
+    GhostPurgedEarly,
+}
+
+#[cfg(feature = "planted-bugs")]
+mod selection {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static SELECTED: Cell<Option<Bug>> = const { Cell::new(None) };
+        static FIRED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    /// Whether `bug` is on.
+    #[must_use]
+    pub fn is(bug: Bug) -> bool {
+        let on = SELECTED.get() == Some(bug);
+        if on {
+            FIRED.set(FIRED.get() + 1);
+        }
+        on
+    }
+
+    /// Runs `work` with `bug` on, on this thread; switches back whatever happens.
+    pub fn with<T>(bug: Bug, work: impl FnOnce() -> T) -> T {
+        struct Restore(Option<Bug>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                SELECTED.set(self.0);
+            }
+        }
+        let _restore = Restore(SELECTED.replace(Some(bug)));
+        FIRED.set(0);
+        work()
+    }
+
+    /// How often the bug of the innermost [`with`] was asked for and found on: a bug that never
+    /// fired proves nothing.
+    #[must_use]
+    pub fn fired() -> u64 {
+        FIRED.get()
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub use selection::{fired, is, with};
+
+/// Whether `bug` is on: never, in this build.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+#[must_use]
+pub const fn is(_bug: Bug) -> bool {
+    false
+}

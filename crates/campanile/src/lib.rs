@@ -1,1 +1,6 @@
-//! Not built yet.
+//! Campanile: an embedded, transactional key-value store.
+
+mod error;
+pub mod text;
+
+pub use error::{Error, ErrorKind, Result};

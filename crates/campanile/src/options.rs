@@ -1,0 +1,256 @@
+//! What can be chosen when an environment, a database or a transaction is made.
+//!
+//! Owns the defaults and the limits. Promises that every default is the durable, safe choice and
+//! that every value outside its limits is refused by name when it is used, not clamped in silence.
+//! Must never hold a choice that is fixed when the home is created and then ignored: what a home
+//! was created with wins, and [`EnvironmentOptions`] says which those are.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::Environment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Progress;
+
+/// How an environment is opened. Every setter takes and returns the options.
+///
+/// ```
+/// use campanile::Environment;
+/// # let dir = tempfile::tempdir()?;
+/// # let home = dir.path();
+///
+/// let env = Environment::options().cache_bytes(64 << 20).open(home)?;
+/// env.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct EnvironmentOptions {
+    pub(crate) create: bool,
+    pub(crate) read_only: bool,
+    pub(crate) page_bytes: u32,
+    pub(crate) cache_bytes: usize,
+    pub(crate) log_file_bytes: u32,
+    pub(crate) log_buffer_bytes: usize,
+    pub(crate) checkpoint_log_bytes: u64,
+    pub(crate) checkpoint_interval: Duration,
+    pub(crate) version_bytes: usize,
+    pub(crate) lock_timeout: Option<Duration>,
+    pub(crate) durability: Durability,
+    pub(crate) double_write: bool,
+    pub(crate) progress: Progress,
+}
+
+/// The smallest page a product environment may have.
+pub(crate) const PAGE_BYTES_MIN: u32 = 4096;
+/// The smallest page the format allows: for tests that want many splits.
+pub(crate) const PAGE_BYTES_MIN_TEST: u32 = 512;
+pub(crate) const PAGE_BYTES_MAX: u32 = 32768;
+
+impl Default for EnvironmentOptions {
+    fn default() -> EnvironmentOptions {
+        EnvironmentOptions {
+            create: true,
+            read_only: false,
+            page_bytes: 8192,
+            cache_bytes: 256 << 20,
+            log_file_bytes: 64 << 20,
+            log_buffer_bytes: 4 << 20,
+            checkpoint_log_bytes: 256 << 20,
+            checkpoint_interval: Duration::from_secs(60),
+            version_bytes: 256 << 20,
+            lock_timeout: None,
+            durability: Durability::Sync,
+            double_write: true,
+            progress: Progress::none(),
+        }
+    }
+}
+
+impl EnvironmentOptions {
+    /// The defaults.
+    pub fn new() -> EnvironmentOptions {
+        EnvironmentOptions::default()
+    }
+
+    /// Opens the environment in `home` with these options; see [`Environment::open`].
+    pub fn open(self, home: impl AsRef<Path>) -> Result<Environment> {
+        self.check(PAGE_BYTES_MIN)?;
+        Environment::open_on(campanile_vfs::Host::os(), home, self)
+    }
+
+    /// Whether a missing home is created (default: yes).
+    pub fn create(mut self, create: bool) -> EnvironmentOptions {
+        self.create = create;
+        self
+    }
+
+    /// Opens without changing a byte of the home (default: no). If the last owner did not close
+    /// it, recovery runs in memory and the state it gives is shown. Several readers may hold a
+    /// home at a time, but none beside an owner.
+    pub fn read_only(mut self, read_only: bool) -> EnvironmentOptions {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Page size of all databases: a power of two, 4096 to 32768 (default 8192). Fixed when the
+    /// home is created; later opens go by the home.
+    pub fn page_bytes(mut self, bytes: u32) -> EnvironmentOptions {
+        self.page_bytes = bytes;
+        self
+    }
+
+    /// Memory for pages (default 256 MiB).
+    pub fn cache_bytes(mut self, bytes: usize) -> EnvironmentOptions {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Length of a log file (default 64 MiB). Fixed when the home is created.
+    pub fn log_file_bytes(mut self, bytes: u32) -> EnvironmentOptions {
+        self.log_file_bytes = bytes;
+        self
+    }
+
+    /// Memory for log records on their way to disk (default 4 MiB).
+    pub fn log_buffer_bytes(mut self, bytes: usize) -> EnvironmentOptions {
+        self.log_buffer_bytes = bytes;
+        self
+    }
+
+    /// A checkpoint begins when this much log was written since the last one (default 256 MiB):
+    /// about what recovery has to read.
+    pub fn checkpoint_log_bytes(mut self, bytes: u64) -> EnvironmentOptions {
+        self.checkpoint_log_bytes = bytes;
+        self
+    }
+
+    /// A checkpoint begins when the last one is this long ago and something was written since
+    /// (default one minute).
+    pub fn checkpoint_interval(mut self, interval: Duration) -> EnvironmentOptions {
+        self.checkpoint_interval = interval;
+        self
+    }
+
+    /// Memory for old versions that snapshots may still read (default 256 MiB). Beyond it the
+    /// oldest snapshots fail with [`ErrorKind::SnapshotTooOld`].
+    pub fn version_bytes(mut self, bytes: usize) -> EnvironmentOptions {
+        self.version_bytes = bytes;
+        self
+    }
+
+    /// How long a transaction waits for a lock before it fails with [`ErrorKind::LockTimeout`]
+    /// (default: for as long as there is no deadlock).
+    pub fn lock_timeout(mut self, timeout: Option<Duration>) -> EnvironmentOptions {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// What [`Transaction::commit`](crate::Transaction::commit) promises (default
+    /// [`Durability::Sync`]).
+    pub fn durability(mut self, durability: Durability) -> EnvironmentOptions {
+        self.durability = durability;
+        self
+    }
+
+    /// Whether pages are written twice, so that a page torn by a power cut is repaired (default:
+    /// yes). Turn it off only on a file system that never tears a page.
+    pub fn double_write(mut self, double_write: bool) -> EnvironmentOptions {
+        self.double_write = double_write;
+        self
+    }
+
+    /// Who is told how far recovery is, and may stop it.
+    pub fn progress(mut self, progress: Progress) -> EnvironmentOptions {
+        self.progress = progress;
+        self
+    }
+
+    /// Refuses what is outside the limits.
+    pub(crate) fn check(&self, min: u32) -> Result<()> {
+        let refuse = |what: String| Err(Error::new(ErrorKind::InvalidArgument, what));
+        let page = self.page_bytes;
+        if !page.is_power_of_two() || !(min..=PAGE_BYTES_MAX).contains(&page) {
+            return refuse(format!(
+                "page_bytes is {page}; it must be a power of two from {min} to {PAGE_BYTES_MAX}"
+            ));
+        }
+        let cache_min = 16 * page as usize;
+        if self.cache_bytes < cache_min {
+            return refuse(format!(
+                "cache_bytes is {}; it must hold 16 pages, which is {cache_min}",
+                self.cache_bytes
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What a commit promises when it returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The transaction survives a power cut.
+    #[default]
+    Sync,
+    /// It survives the end of this process, and a power cut a little later.
+    WriteNoSync,
+    /// It becomes durable soon, in commit order. Whatever survives, survives whole.
+    NoSync,
+}
+
+/// How a database is made.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct DatabaseOptions {
+    pub(crate) durable: bool,
+    pub(crate) exclusive: bool,
+}
+
+impl Default for DatabaseOptions {
+    fn default() -> DatabaseOptions {
+        DatabaseOptions { durable: true, exclusive: false }
+    }
+}
+
+impl DatabaseOptions {
+    /// The defaults.
+    pub fn new() -> DatabaseOptions {
+        DatabaseOptions::default()
+    }
+
+    /// Whether what is in the database survives a crash (default: yes). One that is not durable
+    /// writes no log and is empty after recovery; transactions still roll back and isolate.
+    pub fn durable(mut self, durable: bool) -> DatabaseOptions {
+        self.durable = durable;
+        self
+    }
+
+    /// Whether it is an error if the database exists already (default: no, it is opened).
+    pub fn exclusive(mut self, exclusive: bool) -> DatabaseOptions {
+        self.exclusive = exclusive;
+        self
+    }
+}
+
+/// How a transaction is begun.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct TransactionOptions {
+    pub(crate) lock_timeout: Option<Duration>,
+}
+
+impl TransactionOptions {
+    /// The defaults: those of the environment.
+    pub fn new() -> TransactionOptions {
+        TransactionOptions::default()
+    }
+
+    /// How long this transaction waits for a lock.
+    pub fn lock_timeout(mut self, timeout: Duration) -> TransactionOptions {
+        self.lock_timeout = Some(timeout);
+        self
+    }
+}

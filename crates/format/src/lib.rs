@@ -3,6 +3,7 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod access;
 mod access_method;
 pub mod catalog_row;
 pub mod codec;
@@ -13,11 +14,29 @@ mod features;
 pub mod frame;
 pub mod header;
 mod ids;
+pub mod limits;
 pub mod log_file;
+pub mod map;
+pub mod meta;
 pub mod names;
+pub mod node;
+pub mod overflow;
+pub mod page;
+pub mod page_op;
 pub mod planted;
+mod separator;
+mod slot;
+mod value;
 
+pub use access::{PageBytes, PageBytesMut, Plain, PlainMut, Sparse, Words};
 pub use access_method::AccessMethod;
 pub use error::{Corrupt, FormatError};
 pub use features::Features;
 pub use ids::{EnvironmentId, FileId, Lsn, PageId, PageNo, Timeline, TxnId};
+pub use limits::{inline_limit, is_inline, max_key};
+pub use meta::MetaFields;
+pub use node::build::{NodeBuilder, NodeImage};
+pub use node::{Node, validate};
+pub use page_op::PageOp;
+pub use separator::{common_prefix, separator};
+pub use value::{OverflowRef, Value, ValueLoc};

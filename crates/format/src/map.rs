@@ -243,8 +243,7 @@ pub(crate) fn set<P: PageBytesMut>(page: &mut P, run: Run, allocated: bool) {
         let word = page.word(index);
         page.put_word(index, if allocated { word | mask } else { word & !mask });
     });
-    let after =
-        if allocated { before.saturating_add(count) } else { before.saturating_sub(count) };
+    let after = if allocated { before.saturating_add(count) } else { before.saturating_sub(count) };
     page.put_u32(ALLOCATED, after);
 }
 

@@ -97,10 +97,8 @@ impl MetaFields {
             let supported = VERSION;
             return Err(FormatError::UnsupportedVersion { what: WHAT, found, supported });
         }
-        let features = Features {
-            required: page.u32_at(REQUIRED_AT),
-            ignorable: page.u32_at(IGNORABLE_AT),
-        };
+        let features =
+            Features { required: page.u32_at(REQUIRED_AT), ignorable: page.u32_at(IGNORABLE_AT) };
         features.check(WHAT)?;
         let page_bytes = page.u32_at(PAGE_BYTES_AT);
         if page_bytes as usize != page.len() {

@@ -16,7 +16,9 @@ use crate::ids::PageNo;
 use crate::limits::{PAGE_HEADER_BYTES, SLOT_BYTES};
 use crate::page;
 use crate::slot::Slot;
-use crate::value::{OVERFLOW_REF_BYTES, OverflowRef, Value, ValueLoc, inline_bytes, read_inline_len};
+use crate::value::{
+    OVERFLOW_REF_BYTES, OverflowRef, Value, ValueLoc, inline_bytes, read_inline_len,
+};
 
 pub(crate) mod build;
 pub(crate) mod edit;
@@ -253,8 +255,7 @@ impl<P: PageBytes> Node<P> {
     pub fn whole_entry_bytes(&self) -> usize {
         let layout = self.layout();
         let fences = self.lower_range().len() + self.upper_range().len();
-        layout.live_bytes.saturating_sub(fences)
-            + layout.count * (SLOT_BYTES + self.prefix_len())
+        layout.live_bytes.saturating_sub(fences) + layout.count * (SLOT_BYTES + self.prefix_len())
     }
 
     /// Whether a new entry of this (whole) key length and value fits.

@@ -163,11 +163,7 @@ pub fn begins_with_init(ops: &[PageOp<'_>]) -> bool {
 
 /// Checks ops that are to be applied to `page` one after the other. Changes nothing; with more
 /// than one op the later ones are tried on a copy.
-pub fn check_all<P: PageBytes>(
-    ops: &[PageOp<'_>],
-    id: PageId,
-    page: &P,
-) -> Result<(), Corrupt> {
+pub fn check_all<P: PageBytes>(ops: &[PageOp<'_>], id: PageId, page: &P) -> Result<(), Corrupt> {
     let Some((first, rest)) = ops.split_first() else {
         return Ok(());
     };

@@ -69,10 +69,6 @@ impl Slot {
         Slot(if overflow { self.0 | OVERFLOW } else { self.0 & !OVERFLOW })
     }
 
-    pub(crate) fn set_offset(self, offset: usize) -> Slot {
-        Slot(self.0 & !0xffff | offset as u64 & 0xffff)
-    }
-
     /// Where the value, or the child, begins.
     #[inline]
     pub(crate) fn value_offset(self) -> usize {
@@ -108,8 +104,8 @@ mod tests {
         let slot = Slot::new(32767, b"abcdef").set_ghost(true).set_overflow(true);
         assert_eq!((slot.offset(), slot.key_len(), slot.head()), (32767, 6, 0x6162_6364));
         assert!(slot.is_ghost() && slot.is_overflow());
-        let slot = slot.set_ghost(false).set_offset(64);
-        assert_eq!((slot.offset(), slot.key_len(), slot.head()), (64, 6, 0x6162_6364));
+        let slot = slot.set_ghost(false);
+        assert_eq!((slot.offset(), slot.key_len(), slot.head()), (32767, 6, 0x6162_6364));
         assert!(!slot.is_ghost() && slot.is_overflow());
         assert_eq!(Slot::new(32768, b"").offset(), 32768);
     }

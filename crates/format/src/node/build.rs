@@ -7,9 +7,7 @@
 //! The layout: fences at the end of the page, lower last; before them the entries, the first one
 //! nearest to the fences; nothing unused between them.
 
-use super::{
-    CHILD_BYTES, COUNT, FIRST_CHILD, FLAG_UPPER_INFINITE, LOWER, Layout, Node, UPPER,
-};
+use super::{CHILD_BYTES, COUNT, FIRST_CHILD, FLAG_UPPER_INFINITE, LOWER, Layout, Node, UPPER};
 use crate::access::{PageBytes, PageBytesMut, Plain, PlainMut};
 use crate::ids::{PageId, PageNo};
 use crate::limits::{PAGE_HEADER_BYTES, SLOT_BYTES, is_page_size, max_key};

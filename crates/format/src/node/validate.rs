@@ -14,7 +14,9 @@ use super::{
 use crate::access::{PageBytes, compare_within};
 use crate::error::Corrupt;
 use crate::ids::PageNo;
-use crate::limits::{MAX_PAGE_BYTES, PAGE_HEADER_BYTES, SLOT_BYTES, is_inline, is_page_size, max_key};
+use crate::limits::{
+    MAX_PAGE_BYTES, PAGE_HEADER_BYTES, SLOT_BYTES, is_inline, is_page_size, max_key,
+};
 use crate::page::{self, Kind};
 use crate::slot::Slot;
 use crate::value::{OVERFLOW_REF_BYTES, OverflowRef, inline_bytes, read_inline_len};
@@ -107,9 +109,8 @@ impl<P: PageBytes> Node<P> {
             let order = compare_within(&self.0, lower.clone(), upper.clone());
             require(order == Ordering::Less, "fence order", LOWER)?;
             let common = lower.len().min(upper.len());
-            let same = |at: &usize| {
-                self.0.u8_at(lower.start + at) == self.0.u8_at(upper.start + at)
-            };
+            let same =
+                |at: &usize| self.0.u8_at(lower.start + at) == self.0.u8_at(upper.start + at);
             prefix = (0..common).take_while(same).count();
         }
         require(self.layout().prefix_len == prefix, "prefix length", PREFIX_LEN)

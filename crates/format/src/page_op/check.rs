@@ -199,11 +199,7 @@ fn check_purge<P: PageBytes>(node: &Node<P>, slots: &[u16]) -> Result<(), Corrup
     Ok(())
 }
 
-fn check_truncate<P: PageBytes>(
-    node: &Node<P>,
-    keep: usize,
-    upper: &[u8],
-) -> Result<(), Corrupt> {
+fn check_truncate<P: PageBytes>(node: &Node<P>, keep: usize, upper: &[u8]) -> Result<(), Corrupt> {
     let (lower, old_upper) = node.fences();
     require(keep <= node.count(), "slot number", place_of_slot(keep))?;
     require(upper.len() <= max_key(node.page().len()), "upper fence", UPPER)?;

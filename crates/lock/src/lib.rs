@@ -1,1 +1,26 @@
-//! Not built yet.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod detector;
+mod dump;
+mod error;
+mod inspect;
+mod lock;
+mod mode;
+mod name;
+mod options;
+mod owner;
+mod release;
+mod stats;
+mod table;
+mod ticket;
+mod waiting;
+
+pub use dump::{Dump, DumpedLock, DumpedOwner};
+pub use error::LockError;
+pub use mode::{Intent, Mode, Part};
+pub use name::LockName;
+pub use options::{LockOptions, VictimPolicy, Wait};
+pub use owner::{OwnerId, OwnerInfo};
+pub use stats::LockStats;
+pub use table::{Granted, LockTable};

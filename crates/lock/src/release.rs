@@ -1,0 +1,130 @@
+//! Giving locks back, weakening them, and handing them to a parent.
+//!
+//! Owns: every way in which a lock becomes weaker. Promises: whoever can go on because of it is
+//! granted before the call returns (L3). Must never: sleep.
+
+use std::sync::atomic::Ordering;
+
+use crate::error::LockError;
+use crate::mode::Mode;
+use crate::name::LockName;
+use crate::owner::OwnerId;
+use crate::table::LockTable;
+use crate::ticket::Outcome;
+
+impl LockTable {
+    /// Gives one lock back, whatever its mode, and returns the mode. How often it was asked for
+    /// is not counted: the caller knows whether it still needs it.
+    pub fn release(&self, owner: OwnerId, name: LockName) -> Mode {
+        let mut shard = self.shard(name);
+        let Some(lock) = shard.locks.get_mut(&name) else { return Mode::NONE };
+        let mode = lock.set_mode(owner, Mode::NONE);
+        if !mode.is_none() {
+            self.owners.with(owner, |owner| {
+                // Most often it is one of the latest.
+                if let Some(at) = owner.held.iter().rposition(|held| *held == name) {
+                    owner.held.swap_remove(at);
+                }
+            });
+            self.serve(&mut shard, name);
+        }
+        mode
+    }
+
+    /// Weakens a lock to `mode`.
+    ///
+    /// # Panics
+    /// If the owner does not hold at least `mode`.
+    pub fn downgrade(&self, owner: OwnerId, name: LockName, mode: Mode) {
+        if mode.is_none() {
+            self.release(owner, name);
+            return;
+        }
+        let mut shard = self.shard(name);
+        let lock = shard.locks.get_mut(&name);
+        let held = lock.as_ref().map_or(Mode::NONE, |lock| lock.mode_of(owner));
+        assert!(held.covers(mode), "lock owner {owner} holds {held} on {name}, not {mode}");
+        if let Some(lock) = lock {
+            lock.set_mode(owner, mode);
+        }
+        self.serve(&mut shard, name);
+    }
+
+    /// Gives everything back and forgets the owner: the transaction has ended.
+    ///
+    /// # Panics
+    /// If the owner has children.
+    pub fn release_all(&self, owner: OwnerId) {
+        let Some(children) = self.owners.peek(owner, |owner| owner.children.len()) else { return };
+        assert_eq!(children, 0, "lock owner {owner} ended before its children");
+        for name in self.owners.begin_end(owner) {
+            let mut shard = self.shard(name);
+            if let Some(lock) = shard.locks.get_mut(&name) {
+                lock.set_mode(owner, Mode::NONE);
+            }
+            self.serve(&mut shard, name);
+        }
+        self.owners.remove(owner);
+    }
+
+    /// Hands everything that `child` holds to `parent`, in which it is nested, and forgets the
+    /// child: the nested transaction has committed.
+    ///
+    /// # Panics
+    /// If `parent` is not the child's parent, or the child has children.
+    pub fn transfer(&self, child: OwnerId, parent: OwnerId) {
+        let Some((theirs, children, writes)) = self
+            .owners
+            .peek(child, |child| (child.info.parent, child.children.len(), child.writes))
+        else {
+            return;
+        };
+        assert_eq!(theirs, Some(parent), "lock owner {child} is not nested in {parent}");
+        assert_eq!(children, 0, "lock owner {child} ended before its children");
+        for name in self.owners.begin_end(child) {
+            let mut shard = self.shard(name);
+            if let Some(lock) = shard.locks.get_mut(&name) {
+                let mode = lock.set_mode(child, Mode::NONE);
+                let before = lock.mode_of(parent);
+                lock.set_mode(parent, before.join(mode));
+                self.note_grant(parent, name, before);
+            }
+            self.serve(&mut shard, name);
+        }
+        self.owners.remove(child);
+        self.owners.with(parent, |parent| parent.writes += writes);
+        self.look_again(parent);
+    }
+
+    /// Who waited for the child waits for the parent now: with a family that works on several
+    /// threads that can close a circle although nobody new has begun to wait.
+    fn look_again(&self, parent: OwnerId) {
+        let mut detector = self.detector.lock();
+        let family: Vec<OwnerId> = detector
+            .waiting
+            .keys()
+            .copied()
+            .filter(|owner| {
+                let inside = |known: &crate::owner::Owner| known.ancestors.contains(&parent);
+                *owner == parent || self.owners.peek(*owner, inside).unwrap_or(false)
+            })
+            .collect();
+        for owner in family {
+            self.break_circles(&mut detector, owner);
+        }
+    }
+
+    /// Refuses every request that waits and every later one: the environment closes or has
+    /// failed. What is held stays held until it is given back.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        for mut shard in self.all_shards() {
+            for lock in shard.locks.values_mut() {
+                for waiter in lock.queue.drain(..) {
+                    waiter.ticket.settle(Outcome::Refused(LockError::Closed));
+                }
+            }
+            shard.locks.retain(|_, lock| !lock.is_idle());
+        }
+    }
+}

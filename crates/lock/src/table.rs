@@ -1,0 +1,236 @@
+//! The lock table: asking for locks.
+//!
+//! Owns: the shards and the way of a request up to the point where it must sleep (waiting is in
+//! `waiting.rs`, giving back in `release.rs`). Promises: a request that meets no conflict touches
+//! one shard and one owner, and nothing shared by all. Must never: sleep with a shard locked.
+//!
+//! Mutex order: detector, then one shard, then one owner or ticket. Only
+//! [`LockTable::assert_consistent`] locks several shards, in order of their index.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::detector::Detector;
+use crate::error::LockError;
+use crate::lock::{Grant, Lock, Request, Waiter};
+use crate::mode::Mode;
+use crate::name::{LockName, SpreadBuild};
+use crate::options::{LockOptions, Wait};
+use crate::owner::{OwnerId, OwnerInfo, Owners};
+use crate::stats::LockStats;
+use crate::ticket::Ticket;
+
+/// Emptied locks that a shard keeps, so that a lock taken and given back allocates nothing.
+const SPARE_LOCKS: usize = 32;
+
+/// How a request was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granted {
+    /// The owner did not have the lock before.
+    New,
+    /// The owner had it in a weaker mode, and has it now in the join of both.
+    Upgraded {
+        /// The mode before.
+        from: Mode,
+    },
+    /// The owner had it already, in this mode or a stronger one.
+    Already,
+}
+
+/// A part of the table.
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    pub locks: HashMap<LockName, Lock, SpreadBuild>,
+    spare: Vec<Lock>,
+    pub stats: LockStats,
+}
+
+impl Shard {
+    /// Forgets the lock if nobody has or wants it.
+    pub fn tidy(&mut self, name: LockName) {
+        if self.locks.get(&name).is_some_and(Lock::is_idle)
+            && let Some(lock) = self.locks.remove(&name)
+            && self.spare.len() < SPARE_LOCKS
+        {
+            self.spare.push(lock);
+        }
+    }
+}
+
+/// Who may touch what: see the crate's page.
+#[derive(Debug)]
+pub struct LockTable {
+    shards: Box<[Mutex<Shard>]>,
+    pub(crate) owners: Owners,
+    pub(crate) detector: Mutex<Detector>,
+    pub(crate) options: LockOptions,
+    pub(crate) closed: AtomicBool,
+}
+
+impl Default for LockTable {
+    fn default() -> Self {
+        Self::new(LockOptions::default())
+    }
+}
+
+impl LockTable {
+    /// An empty table.
+    #[must_use]
+    pub fn new(options: LockOptions) -> LockTable {
+        let shards = options.shards.clamp(1, 1 << 16).next_power_of_two();
+        LockTable {
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            owners: Owners::new(shards),
+            detector: Mutex::new(Detector::new(options.seed)),
+            options,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes an owner known before its first request. Only needed for owners with a parent, a
+    /// priority or a label: others become known by asking.
+    ///
+    /// # Panics
+    /// If the owner is known already.
+    pub fn register(&self, owner: OwnerId, info: OwnerInfo) {
+        self.owners.register(owner, info);
+    }
+
+    /// Asks for `name` in `mode`, in addition to what `owner` holds, and waits as `wait` says.
+    /// On return the owner holds the join of both until it gives it back. An owner asks for one
+    /// lock at a time. Never call this with a page latched.
+    pub fn acquire(
+        &self,
+        owner: OwnerId,
+        name: LockName,
+        mode: Mode,
+        wait: Wait,
+    ) -> Result<Granted, LockError> {
+        self.request(owner, name, mode, wait, true)
+    }
+
+    /// Like [`LockTable::acquire`], but holds nothing afterwards: at some instant during the call
+    /// the owner could have had the lock. This is how an insert asks for the gap it goes into.
+    pub fn acquire_instant(
+        &self,
+        owner: OwnerId,
+        name: LockName,
+        mode: Mode,
+        wait: Wait,
+    ) -> Result<(), LockError> {
+        self.request(owner, name, mode, wait, false).map(drop)
+    }
+
+    fn request(
+        &self,
+        owner: OwnerId,
+        name: LockName,
+        mode: Mode,
+        wait: Wait,
+        keep: bool,
+    ) -> Result<Granted, LockError> {
+        assert!(!mode.is_none(), "a request for no lock");
+        let mut shard = self.shard(name);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(LockError::Closed);
+        }
+        let Shard { locks, spare, stats } = &mut *shard;
+        stats.requests += 1;
+        let lock = locks.entry(name).or_insert_with(|| spare.pop().unwrap_or_default());
+        if lock.is_idle() {
+            if keep {
+                lock.grants.push(Grant { owner, mode });
+                self.owners.with(owner, |owner| owner.held.push(name));
+            } else {
+                shard.tidy(name);
+            }
+            return Ok(Granted::New);
+        }
+        let held = lock.mode_of(owner);
+        if held.covers(mode) {
+            stats.already_held += 1;
+            return Ok(Granted::Already);
+        }
+        let ancestors = self.owners.with(owner, |owner| Arc::clone(&owner.ancestors));
+        let request = Request { owner, ancestors, mode: held.join(mode), keep };
+        if let Some(blocker) = lock.first_blocker(&request, usize::MAX) {
+            if matches!(wait, Wait::No) {
+                stats.would_block += 1;
+                let other = self.owners.label(blocker);
+                return Err(LockError::WouldBlock { other, name, mode: request.mode });
+            }
+            stats.waits += 1;
+            let ticket = Arc::new(Ticket::default());
+            lock.queue.push_back(Waiter { request: request.clone(), ticket: Arc::clone(&ticket) });
+            drop(shard);
+            self.wait(&request, name, &ticket, self.timeout_of(wait))?;
+        } else if keep {
+            self.note_grant(owner, name, lock.set_mode(owner, request.mode));
+        }
+        Ok(self.outcome_of(held, keep, name))
+    }
+
+    /// Counts an upgrade and says how a request was met.
+    fn outcome_of(&self, held: Mode, keep: bool, name: LockName) -> Granted {
+        if held.is_none() {
+            return Granted::New;
+        }
+        if keep {
+            self.shard(name).stats.upgrades += 1;
+        }
+        Granted::Upgraded { from: held }
+    }
+
+    fn timeout_of(&self, wait: Wait) -> Option<Duration> {
+        match wait {
+            Wait::Default => self.options.default_timeout,
+            Wait::AtMost(timeout) => Some(timeout),
+            Wait::No => Some(Duration::ZERO),
+            Wait::Forever => None,
+        }
+    }
+
+    /// Keeps the owner's list of names in step with a grant; `before` is what it held before.
+    /// Called with the lock's shard locked, so that lock and list agree whenever it is not.
+    pub(crate) fn note_grant(&self, owner: OwnerId, name: LockName, before: Mode) {
+        if before.is_none() {
+            self.owners.with(owner, |owner| owner.held.push(name));
+        }
+    }
+
+    /// The mode in which `owner` itself, not its family, holds `name`.
+    #[must_use]
+    pub fn holds(&self, owner: OwnerId, name: LockName) -> Mode {
+        self.shard(name).locks.get(&name).map_or(Mode::NONE, |lock| lock.mode_of(owner))
+    }
+
+    /// How many locks `owner` holds: for escalation to a lock on the whole.
+    #[must_use]
+    pub fn held_count(&self, owner: OwnerId) -> usize {
+        self.owners.peek(owner, |owner| owner.held.len()).unwrap_or(0)
+    }
+
+    /// Whether nobody has or wants `name`.
+    #[must_use]
+    pub fn is_free(&self, name: LockName) -> bool {
+        !self.shard(name).locks.contains_key(&name)
+    }
+
+    /// Counts a change by `owner`, for [`crate::VictimPolicy::FewestWrites`].
+    pub fn note_write(&self, owner: OwnerId) {
+        self.owners.with(owner, |owner| owner.writes += 1);
+    }
+
+    pub(crate) fn shard(&self, name: LockName) -> MutexGuard<'_, Shard> {
+        let at = name.spread() as usize & (self.shards.len() - 1);
+        self.shards[at].lock()
+    }
+
+    pub(crate) fn all_shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        self.shards.iter().map(Mutex::lock)
+    }
+}

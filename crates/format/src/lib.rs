@@ -24,6 +24,7 @@ pub mod overflow;
 pub mod page;
 pub mod page_op;
 pub mod planted;
+pub mod record;
 mod separator;
 mod slot;
 mod value;

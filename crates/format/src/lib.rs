@@ -8,6 +8,7 @@ mod access_method;
 pub mod catalog_row;
 pub mod codec;
 pub mod control;
+pub mod describe;
 pub mod double_write;
 mod error;
 mod features;

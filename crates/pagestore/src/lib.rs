@@ -1,1 +1,30 @@
-//! Not built yet.
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
+
+mod arena;
+mod barrier;
+mod batch;
+mod cells;
+mod data_file;
+mod dirt;
+mod double_write;
+mod error;
+mod evict;
+mod fetch;
+mod file_table;
+mod files;
+mod frame;
+mod guard;
+mod options;
+mod stats;
+mod store;
+mod translation;
+mod write_back;
+
+pub use barrier::{BarrierError, LogBarrier};
+pub use double_write::RepairReport;
+pub use error::{Result, StoreError};
+pub use guard::{PageRead, PageWrite, RedoPage};
+pub use options::{FileFlags, MIN_FRAMES, StoreOptions};
+pub use stats::StoreStats;
+pub use store::PageStore;

@@ -1,0 +1,179 @@
+//! Data files as a whole: creating, opening, removing and listing them.
+//!
+//! Owns the directory `data` of the home. Promises that a file's name is durable when it has been
+//! created and gone when it has been removed, that removal drops the file's pages from the cache
+//! whatever is being done with them, and that an unknown name in the directory is left alone.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use campanile_format::{FileId, MetaFields, PageId, PageNo, PageOp, Plain, PlainMut, names, page};
+use campanile_vfs::{File, Open};
+
+use crate::data_file::{DataFile, State};
+use crate::{FileFlags, PageStore, Result, StoreError};
+
+impl PageStore {
+    /// Makes an empty data file, and makes its name durable.
+    pub fn create_file(&self, file: FileId, flags: FileFlags) -> Result<()> {
+        self.poison.check()?;
+        let entry = self.entry(file)?;
+        let mut state = entry.state().write();
+        if matches!(*state, State::Open(_)) {
+            return Err(StoreError::FileExists { file });
+        }
+        let handle = match self.host.vfs.open(&entry.path, Open::CreateNew) {
+            Ok(handle) => handle,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::FileExists { file });
+            }
+            Err(source) => return Err(entry.io("create", source)),
+        };
+        if !flags.durable {
+            self.mark_not_durable(entry, &handle)?;
+        }
+        self.sync_data_dir()?;
+        entry.set_flags(flags);
+        entry.set_pages(u64::from(!flags.durable));
+        *state = State::Open(handle);
+        Ok(())
+    }
+
+    /// Writes a meta page that says so, durably: nothing in the log will tell after a crash.
+    fn mark_not_durable(&self, entry: &DataFile, handle: &Arc<dyn File>) -> Result<()> {
+        let id = PageId::new(entry.id, PageNo(0));
+        let fields = MetaFields::new(self.options.environment, self.page_bytes(), false);
+        let mut meta = vec![0; self.page_bytes()];
+        PageOp::FormatMeta(fields).apply(id, &mut PlainMut(&mut meta));
+        page::seal(&mut meta, id);
+        handle.write_all_at(&meta, 0).map_err(|source| self.strike(entry.io("write", source)))?;
+        self.sync(&**handle).map_err(|source| self.strike(entry.io("sync", source)))
+    }
+
+    /// Looks for a data file. True if it is there; it is open then. Reading a page of it does
+    /// this too.
+    pub fn open_file(&self, file: FileId) -> Result<bool> {
+        match self.opened(file) {
+            Ok(_) => Ok(true),
+            Err(StoreError::NoSuchFile { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the file is. As its meta page says, or as it was created; durable if its meta page is
+    /// not there yet.
+    pub fn file_flags(&self, file: FileId) -> Result<FileFlags> {
+        Ok(self.opened(file)?.flags())
+    }
+
+    /// Whole pages in the file, those that were never written included.
+    pub fn page_count(&self, file: FileId) -> Result<u32> {
+        Ok(u32::try_from(self.opened(file)?.pages()).unwrap_or(u32::MAX))
+    }
+
+    /// Removes a data file and all its pages, changed or not. It is no error if it is gone already.
+    ///
+    /// The caller holds no latch on a page of it; others that do, or want one, are waited for, or
+    /// told that there is no such file.
+    pub fn remove_file(&self, file: FileId) -> Result<()> {
+        self.poison.check()?;
+        let entry = self.entry(file)?;
+        // From here on no page of it finds a way into the cache.
+        *entry.state().write() = State::Absent;
+        loop {
+            // With the batch in hand none is under way that holds a page of the file. Latches are
+            // tried and not awaited: who has one may wait for the batch (P7).
+            let batch = self.write_back.lock();
+            if self.drop_frames(file) {
+                self.translation.release(&entry.directory);
+                entry.set_pages(0);
+                entry.take_unsynced();
+                break;
+            }
+            drop(batch);
+            thread::yield_now();
+        }
+        match self.host.vfs.remove(&entry.path) {
+            Ok(()) => self.sync_data_dir(),
+            // Removed before, perhaps by somebody who could not sync the directory any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.sync_data_dir(),
+            Err(source) => Err(entry.io("remove", source)),
+        }
+    }
+
+    /// The data files that are there, in the order of their numbers.
+    pub fn files(&self) -> Result<Vec<FileId>> {
+        let listed = self.host.vfs.list(&self.data_dir);
+        let names = listed.map_err(|source| self.data_dir_error("list", source))?;
+        let mut files: Vec<FileId> =
+            names.iter().filter_map(|name| names::parse_data_file(name)).collect();
+        files.sort_unstable();
+        Ok(files)
+    }
+
+    /// Empties the frames of a removed file. False if one of them is latched.
+    fn drop_frames(&self, file: FileId) -> bool {
+        let mut all = true;
+        for (index, frame) in self.frames.iter().enumerate() {
+            let Some(page) = frame.page().filter(|page| page.file == file) else { continue };
+            match frame.try_write() {
+                Some(latch) if frame.holds(page) => {
+                    frame.open_version();
+                    self.vacate(index, page, latch);
+                }
+                Some(_) | None => all = false,
+            }
+        }
+        all
+    }
+
+    /// The entry of a file that is open, opening it if nobody has asked for it yet.
+    pub(crate) fn opened(&self, file: FileId) -> Result<&DataFile> {
+        let entry = self.entry(file)?;
+        if entry.hold().is_ok() {
+            return Ok(entry);
+        }
+        let mut state = entry.state().write();
+        match &*state {
+            State::Open(_) => return Ok(entry),
+            State::Absent => return Err(StoreError::NoSuchFile { file }),
+            State::Unknown => {}
+        }
+        let handle = match self.host.vfs.open(&entry.path, Open::ReadWrite) {
+            Ok(handle) => handle,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::NoSuchFile { file });
+            }
+            Err(source) => return Err(entry.io("open", source)),
+        };
+        let len = handle.len().map_err(|source| entry.io("measure", source))?;
+        entry.set_flags(self.flags_on_disk(entry, &handle)?);
+        entry.set_pages((len / self.page_bytes() as u64).min(u64::from(u32::MAX)));
+        *state = State::Open(handle);
+        Ok(entry)
+    }
+
+    /// The flags in a file's meta page. A meta page that is damaged or not there yet is that of a
+    /// durable file, as far as writing goes: a file that is not durable is made anew by recovery.
+    fn flags_on_disk(&self, entry: &DataFile, handle: &Arc<dyn File>) -> Result<FileFlags> {
+        let mut buffer = vec![0; self.page_bytes()];
+        let count =
+            handle.read_full_at(&mut buffer, 0).map_err(|source| entry.io("read", source))?;
+        let id = PageId::new(entry.id, PageNo(0));
+        if count < buffer.len() || page::check(&buffer, id).is_err() {
+            return Ok(FileFlags::default());
+        }
+        let marked = MetaFields::read(&Plain(&buffer)).is_ok_and(|fields| !fields.durable);
+        Ok(FileFlags { durable: !marked })
+    }
+
+    fn sync_data_dir(&self) -> Result<()> {
+        let synced = self.host.vfs.sync_dir(&self.data_dir);
+        synced.map_err(|source| self.strike(self.data_dir_error("sync", source)))
+    }
+
+    fn data_dir_error(&self, what: &'static str, source: io::Error) -> StoreError {
+        StoreError::Io { what, path: self.data_dir.clone(), source }
+    }
+}

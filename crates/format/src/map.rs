@@ -146,6 +146,7 @@ impl<P: PageBytes> Map<P> {
     /// longest there is. `None` if nothing is free.
     #[must_use]
     pub fn find_run(&self, from: u32, want: u32) -> Option<Run> {
+        let want = want.max(1);
         let mut best: Option<Run> = None;
         let mut at = from;
         while let Some(first) = self.next_free(at) {
@@ -159,7 +160,7 @@ impl<P: PageBytes> Map<P> {
             }
             at = end;
         }
-        best.filter(|run| run.count > 0)
+        best
     }
 
     /// Set bits of `first .. first + count`.

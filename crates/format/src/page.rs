@@ -9,6 +9,7 @@ use crate::access::{PageBytes, PageBytesMut, Plain, PlainMut};
 use crate::error::Corrupt;
 use crate::ids::{FileId, Lsn, PageId, PageNo};
 use crate::limits::is_page_size;
+use crate::planted::{self, Bug};
 
 /// CRC-32 of the page, made by [`seal`] (u32).
 pub const CRC: usize = 0;
@@ -96,7 +97,9 @@ pub fn crc(page: &[u8], id: PageId) -> u32 {
     writer.put_u32(0, id.file.0);
     writer.put_u32(4, id.page.0);
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&seed);
+    if !planted::is(Bug::PageChecksumWithoutIdentity) {
+        hasher.update(&seed);
+    }
     hasher.update(page.get(CRC + 4..).unwrap_or(&[]));
     hasher.finalize()
 }
@@ -165,3 +168,6 @@ pub(crate) fn put_id<P: PageBytesMut>(page: &mut P, id: PageId) {
     page.put_u32(PAGE_NO, id.page.0);
     page.put_u32(FILE_ID, id.file.0);
 }
+
+#[cfg(test)]
+mod tests;

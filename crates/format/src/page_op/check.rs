@@ -204,7 +204,7 @@ fn check_truncate<P: PageBytes>(node: &Node<P>, keep: usize, upper: &[u8]) -> Re
     require(keep <= node.count(), "slot number", place_of_slot(keep))?;
     require(upper.len() <= max_key(node.page().len()), "upper fence", UPPER)?;
     require(*lower < *upper, "fence order", LOWER)?;
-    require(old_upper.is_none_or(|old| *upper <= *old), "fence order", UPPER)?;
+    require(old_upper.is_none_or(|old| *upper < *old), "fence order", UPPER)?;
     let suffix = upper.get(node.prefix_len()..).unwrap_or(&[]);
     if let Some(last) = keep.checked_sub(1) {
         let below = compare_entry(node, last, suffix) == Ordering::Less;

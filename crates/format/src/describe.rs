@@ -1,4 +1,4 @@
-//! Records and operations for people: one line of text, or named fields.
+//! Records, operations and pages for people: one line of text, or named fields.
 //!
 //! Owns: [`Fields`], the form from which text and JSON are printed alike, and the spelling of
 //! every value. Promises: every record that decodes can be described, on one line, whatever bytes
@@ -9,9 +9,11 @@ use std::fmt;
 use crate::ids::Lsn;
 
 mod op;
+mod page;
 mod record;
 
 pub use op::op;
+pub use page::{entry, page};
 pub use record::{line, record};
 
 /// Bytes of a key or value that a line of text shows; JSON gets all of them.

@@ -43,7 +43,7 @@ pub const fn inline_limit(page_bytes: usize) -> usize {
 /// fences of the greatest length and one slot.
 #[must_use]
 pub const fn max_entry(page_bytes: usize) -> usize {
-    page_bytes - PAGE_HEADER_BYTES - 2 * max_key(page_bytes) - SLOT_BYTES
+    page_bytes.saturating_sub(PAGE_HEADER_BYTES + 2 * max_key(page_bytes) + SLOT_BYTES)
 }
 
 /// Whether a value of `value_len` bytes stays in the leaf beside a key of `key_len` bytes (the
@@ -57,7 +57,7 @@ pub const fn is_inline(page_bytes: usize, key_len: usize, value_len: u64) -> boo
 /// Bytes of page content after the header: the data of an overflow page, the bits of a map.
 #[must_use]
 pub const fn body_bytes(page_bytes: usize) -> usize {
-    page_bytes - PAGE_HEADER_BYTES
+    page_bytes.saturating_sub(PAGE_HEADER_BYTES)
 }
 
 const _: () = {

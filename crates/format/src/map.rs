@@ -20,10 +20,11 @@ pub const MAP_BIT: u32 = 1;
 /// The root of the tree in every file that holds one.
 pub const ROOT_PAGE: PageNo = PageNo(2);
 
-/// Pages in a group.
+/// Pages in a group. At least one, so that a page size that cannot be does no harm.
 #[must_use]
 pub const fn pages_per_group(page_bytes: usize) -> u32 {
-    (body_bytes(page_bytes) * 8) as u32
+    let pages = (body_bytes(page_bytes) as u32).saturating_mul(8);
+    if pages == 0 { 1 } else { pages }
 }
 
 /// The group that `page` belongs to, and its bit there.

@@ -10,6 +10,7 @@ use crate::error::{Corrupt, FormatError};
 use crate::features::Features;
 use crate::ids::{EnvironmentId, PageNo};
 use crate::limits::is_page_size;
+use crate::map::map_page;
 use crate::page::{self, Kind};
 
 /// What a data file begins its meta fields with.
@@ -39,8 +40,8 @@ pub const ACCESS_METHOD_AT: usize = 104;
 pub const DUPLICATES_AT: usize = 105;
 /// Flags of the file (u16).
 pub const FILE_FLAGS_AT: usize = 106;
-/// Reserved; zero (u32).
-pub const RESERVED_TWO_AT: usize = 108;
+/// Groups that have a map (u32).
+pub const GROUPS_AT: usize = 108;
 /// Reserved for the name of the key order; zeros mean byte order (32 bytes).
 pub const KEY_ORDER_AT: usize = 112;
 /// First byte that has no meaning yet; written as zero, ignored when read.
@@ -63,6 +64,9 @@ pub struct MetaFields {
     pub access_method: AccessMethod,
     /// Whether changes are logged; if not, the file is empty after an unclean end.
     pub durable: bool,
+    /// Groups of pages that have a space map; at least one. What stands on disk beyond them is
+    /// not to be read: after a crash it may be anything.
+    pub groups: u32,
 }
 
 impl MetaFields {
@@ -75,6 +79,7 @@ impl MetaFields {
             page_bytes: page_bytes as u32,
             access_method: AccessMethod::BTree,
             durable,
+            groups: 1,
         }
     }
 
@@ -111,14 +116,27 @@ impl MetaFields {
         let access_method = AccessMethod::from_code(page.u8_at(ACCESS_METHOD_AT), WHAT)?;
         let reserved = (RESERVED_AT..PAGE_BYTES_AT)
             .chain(DUPLICATES_AT..FILE_FLAGS_AT)
-            .chain(RESERVED_TWO_AT..FIELDS_END);
+            .chain(KEY_ORDER_AT..FIELDS_END);
         if let Some(at) = reserved.into_iter().find(|at| page.u8_at(*at) != 0) {
             return Err(Corrupt::new("reserved meta bytes", at).into());
         }
         let mut environment = EnvironmentId::default();
         page.copy_out(ENVIRONMENT_AT, &mut environment.0);
         let durable = flags & FLAG_NOT_DURABLE == 0;
-        Ok(MetaFields { features, environment, page_bytes, access_method, durable })
+        let groups = page.u32_at(GROUPS_AT);
+        let fields =
+            MetaFields { features, environment, page_bytes, access_method, durable, groups };
+        fields.check_groups(GROUPS_AT)?;
+        Ok(fields)
+    }
+
+    /// There is a first group, and none beyond the greatest page number.
+    pub(crate) fn check_groups(&self, at: usize) -> Result<(), Corrupt> {
+        let last = self.groups.checked_sub(1);
+        match last.and_then(|last| map_page(self.page_bytes as usize, last)) {
+            Some(_) => Ok(()),
+            None => Err(Corrupt::new("number of groups", at)),
+        }
     }
 
     /// The page size that the first 512 bytes of a file claim, if they look like a meta page's;
@@ -143,6 +161,7 @@ impl MetaFields {
         page.put_bytes(ENVIRONMENT_AT, &self.environment.0);
         page.put_u8(ACCESS_METHOD_AT, self.access_method.code());
         page.put_u16(FILE_FLAGS_AT, if self.durable { 0 } else { FLAG_NOT_DURABLE });
+        page.put_u32(GROUPS_AT, self.groups);
     }
 }
 

@@ -91,6 +91,7 @@ fn meta(name: &'static str, fields: &MetaFields) -> Fields {
         number("page_bytes", fields.page_bytes.into()),
         ("access_method", Shown::Word(fields.access_method.name())),
         ("durable", Shown::Flag(fields.durable)),
+        number("groups", fields.groups.into()),
         ("environment", Shown::Text(fields.environment.to_string())),
         number("required_features", fields.features.required.into()),
         number("ignorable_features", fields.features.ignorable.into()),

@@ -218,7 +218,8 @@ fn check_truncate<P: PageBytes>(node: &Node<P>, keep: usize, upper: &[u8]) -> Re
 }
 
 fn check_page_bytes(fields: &MetaFields, size: usize) -> Result<(), Corrupt> {
-    require(fields.page_bytes as usize == size, "page size", crate::meta::PAGE_BYTES_AT)
+    require(fields.page_bytes as usize == size, "page size", crate::meta::PAGE_BYTES_AT)?;
+    fields.check_groups(crate::meta::GROUPS_AT)
 }
 
 /// A file keeps what makes it that file.
@@ -228,5 +229,6 @@ fn check_meta_set<P: PageBytes>(page: &P, fields: &MetaFields) -> Result<(), Cor
         return Err(Corrupt::new("meta page", PAGE_HEADER_BYTES));
     };
     let same = old.environment == fields.environment && old.access_method == fields.access_method;
-    require(same, "identity of the file", crate::meta::ENVIRONMENT_AT)
+    require(same, "identity of the file", crate::meta::ENVIRONMENT_AT)?;
+    require(old.groups <= fields.groups, "number of groups", crate::meta::GROUPS_AT)
 }

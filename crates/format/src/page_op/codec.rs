@@ -256,6 +256,7 @@ fn encode_meta(writer: &mut Writer<'_>, fields: &MetaFields) {
     writer.u32(fields.page_bytes);
     writer.u8(fields.access_method.code());
     writer.u16(if fields.durable { 0 } else { FLAG_NOT_DURABLE });
+    writer.varint(u64::from(fields.groups));
 }
 
 fn decode_meta(reader: &mut Reader<'_>) -> Result<MetaFields, FormatError> {
@@ -272,5 +273,6 @@ fn decode_meta(reader: &mut Reader<'_>) -> Result<MetaFields, FormatError> {
         return Err(Corrupt::new("file flags", at).into());
     }
     let durable = flags & FLAG_NOT_DURABLE == 0;
-    Ok(MetaFields { features, environment, page_bytes, access_method, durable })
+    let groups = reader.varint_u32("groups")?;
+    Ok(MetaFields { features, environment, page_bytes, access_method, durable, groups })
 }

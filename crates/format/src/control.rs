@@ -21,7 +21,7 @@ pub const CONTROL_FILE_BYTES: u64 = 8192;
 pub const CONTROL_VERSION: u16 = 1;
 
 const KIND: HeaderKind =
-    HeaderKind { magic: *b"CMPN-CTL", what: "the control file", version: CONTROL_VERSION };
+    HeaderKind { magic: *b"CampCtrl", what: "the control file", version: CONTROL_VERSION };
 
 /// What a slot says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub const BATCH_ENTRY_BYTES: usize = 12;
 pub const DOUBLE_WRITE_VERSION: u16 = 1;
 
 const KIND: HeaderKind = HeaderKind {
-    magic: *b"CMPN-DBW",
+    magic: *b"CampDbwr",
     what: "the double-write file",
     version: DOUBLE_WRITE_VERSION,
 };

@@ -19,7 +19,7 @@ pub const FIRST_RECORD_OFFSET: u32 = LOG_HEADER_BYTES as u32;
 pub const LOG_VERSION: u16 = 1;
 
 const KIND: HeaderKind =
-    HeaderKind { magic: *b"CMPN-LOG", what: "the log file", version: LOG_VERSION };
+    HeaderKind { magic: *b"CampLogs", what: "the log file", version: LOG_VERSION };
 
 const _: () = assert!(LOG_HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
 

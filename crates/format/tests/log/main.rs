@@ -1,0 +1,12 @@
+//! The log half of the format: records, frames and headers, bit by bit.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod arbitrary;
+mod document;
+mod frames;
+mod golden;
+mod headers;
+mod planted;
+mod records;
+mod samples;

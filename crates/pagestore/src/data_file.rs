@@ -127,8 +127,9 @@ impl DataFile {
         let step = (pages / 4).clamp(GROWTH_MIN, u64::from(growth_pages).max(GROWTH_MIN));
         let held = self.hold()?;
         let file = held.file();
+        let most = u64::from(u32::MAX);
         // A full disk may still have room for the one page.
-        let grown = [needed.max(pages + step), needed].into_iter().find_map(|target| {
+        let grown = [(pages + step).min(most).max(needed), needed].into_iter().find_map(|target| {
             let from = pages * page_bytes as u64;
             match file.allocate(from, target * page_bytes as u64 - from) {
                 Ok(()) => Some(Ok(target)),

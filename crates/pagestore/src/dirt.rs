@@ -80,6 +80,18 @@ impl Dirt {
         }
     }
 
+    /// The change for which [`Dirt::changed`] answered true, given `end`, was not made after all.
+    /// Only for pages in the log: where each change moves the log's end, `end` names the change.
+    pub fn withdrawn(&mut self, end: Lsn) {
+        match *self {
+            Dirt::Dirty(since) if since.lsn == end => *self = Dirt::Clean,
+            Dirt::Redirtied { copied, since } if since.lsn == end => *self = Dirt::Copied(copied),
+            // The batch was abandoned meanwhile: an older change counts.
+            Dirt::Dirty(_) | Dirt::Redirtied { .. } => {}
+            Dirt::Clean | Dirt::Copied(_) => unreachable!("a change was announced"),
+        }
+    }
+
     /// The page has been copied into a batch. `None` if there is nothing to write.
     pub fn copied(&mut self) -> Option<Since> {
         match *self {
@@ -149,6 +161,23 @@ mod tests {
         dirt.changed(at(300));
         dirt.abandoned();
         assert_eq!(dirt, Dirt::Dirty(Since { lsn: at(100), init: false }));
+    }
+
+    #[test]
+    fn a_change_that_was_not_made_leaves_no_trace() {
+        let mut dirt = Dirt::Clean;
+        dirt.changed(at(100));
+        dirt.withdrawn(at(100));
+        assert_eq!(dirt, Dirt::Clean);
+        dirt.changed(at(100));
+        let copied = dirt.copied().unwrap();
+        dirt.changed(at(200));
+        dirt.withdrawn(at(200));
+        assert_eq!(dirt, Dirt::Copied(copied));
+        dirt.changed(at(200));
+        dirt.abandoned();
+        dirt.withdrawn(at(200));
+        assert_eq!(dirt, Dirt::Dirty(copied));
     }
 
     #[test]

@@ -38,6 +38,13 @@ impl DoubleWrite {
     }
 }
 
+/// The batch in the file, and where its copies begin.
+struct LastBatch {
+    file: Arc<dyn File>,
+    header: BatchHeader,
+    start: u64,
+}
+
 /// What [`PageStore::repair_torn_pages`] found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepairReport {
@@ -146,7 +153,9 @@ impl PageStore {
         self.poison.check()?;
         let mut write_back = self.write_back.lock();
         let mut report = RepairReport::default();
-        let Some((file, header, start)) = self.read_batch_header()? else { return Ok(report) };
+        let Some(LastBatch { file, header, start }) = self.read_batch_header()? else {
+            return Ok(report);
+        };
         write_back.double_write.batch = header.batch;
         report.copies = header.entries.len();
         let mut copy = vec![0; self.page_bytes()];
@@ -197,9 +206,9 @@ impl PageStore {
         }
     }
 
-    /// The header of the last batch, and where its copies begin. `None`: no batch was ever
-    /// finished being copied, so no home page was ever overwritten because of it.
-    fn read_batch_header(&self) -> Result<Option<(Arc<dyn File>, BatchHeader, u64)>> {
+    /// The last batch. `None`: no batch was ever
+    /// copied whole, or the last one was not, so that no home was overwritten after it.
+    fn read_batch_header(&self) -> Result<Option<LastBatch>> {
         let path = self.double_write_path();
         let vfs = &self.host.vfs;
         if !vfs.exists(&path).map_err(|source| self.double_write_error("look for", source))? {
@@ -221,7 +230,7 @@ impl PageStore {
             return Ok(None);
         }
         let start = BatchHeader::encoded_bytes(header.entries.len(), header.page_bytes) as u64;
-        Ok(Some((file, header, start)))
+        Ok(Some(LastBatch { file, header, start }))
     }
 
     fn double_write_error(&self, what: &'static str, source: std::io::Error) -> StoreError {

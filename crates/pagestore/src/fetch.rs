@@ -223,12 +223,6 @@ impl PageStore {
         self.poison.is_poisoned()
     }
 
-    /// How many waits for latches are under way; for tests.
-    #[cfg(test)]
-    pub(crate) fn awaited_frames(&self) -> usize {
-        self.frames.iter().filter(|frame| frame.is_awaited()).count()
-    }
-
     /// Batches written so far.
     pub(crate) fn batches_done(&self) -> u64 {
         self.counters.batches.load(Ordering::SeqCst)

@@ -84,7 +84,7 @@ impl PageStore {
         loop {
             // With the batch in hand none is under way that holds a page of the file. Latches are
             // tried and not awaited: who has one may wait for the batch (P7).
-            let batch = self.write_back.lock();
+            let batch = self.hurried_batch();
             if self.drop_frames(file) {
                 self.translation.release(&entry.directory);
                 entry.set_pages(0);

@@ -11,6 +11,8 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::dirt::Dirt;
 
+const _: () = assert!(size_of::<Frame>() == 128, "the first line for access, the second for dirt");
+
 /// The frame holds no page. No file has the number 0.
 const NO_PAGE: u64 = 0;
 

@@ -247,7 +247,15 @@ impl<'s> PageWrite<'s> {
         Words(words)
     }
 
+    /// Ends what this guard does to the frame.
     fn leave(&mut self) {
+        if let Some(Announced::First(end)) = self.announced.take()
+            && self.store.is_durable(self.id.file)
+        {
+            // Announced and not made: the page is no dirtier than it was. A page that is dirty
+            // without a change would get a copy that is older than redo's start.
+            self.store.dirt(self.frame(), |dirt| dirt.withdrawn(end));
+        }
         if self.entered {
             self.frame().close_version();
             self.entered = false;

@@ -11,6 +11,9 @@ use campanile_format::limits::DEFAULT_PAGE_BYTES;
 /// The fewest frames a cache has, whatever was asked for: a structure change holds several.
 pub const MIN_FRAMES: usize = 16;
 
+/// The most pages between two syncs, whatever was asked for.
+const BATCH_PAGES_MAX: usize = 1 << 14;
+
 /// How to open a page store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -47,6 +50,11 @@ impl StoreOptions {
             growth_pages: 1024,
             trickle_us: 500,
         }
+    }
+
+    /// The most pages in a batch, such that its header is found again.
+    pub(crate) fn batch_limit(&self) -> usize {
+        self.batch_pages.clamp(1, BATCH_PAGES_MAX)
     }
 
     /// The number of frames these options ask for.

@@ -127,9 +127,13 @@ impl PageStore {
             // yields an LSN that is too low at worst.
             let lsn = frame.rec_lsn()?;
             let page = frame.page()?;
-            let durable = self.files.get(page.file).is_none_or(|file| file.flags().durable);
-            Some((index, lsn, durable))
+            Some((index, lsn, self.is_durable(page.file)))
         })
+    }
+
+    /// Whether changes of the file are in the log.
+    pub(crate) fn is_durable(&self, file: FileId) -> bool {
+        self.files.get(file).is_none_or(|file| file.flags().durable)
     }
 
     /// Makes a transition of a frame's dirt and keeps the count of dirty frames.

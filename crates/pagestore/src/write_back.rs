@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use campanile_format::planted::{self, Bug};
 use campanile_format::{Lsn, PageId, Words, page};
 use campanile_vfs::{Background, File};
-use parking_lot::RwLockReadGuard;
+use parking_lot::{MutexGuard, RwLockReadGuard};
 
 use crate::batch::{Batch, Entry};
 use crate::dirt::Dirt;
@@ -64,7 +64,7 @@ impl PageStore {
         self.poison.check()?;
         let pessimal = self.host.adversary.strikes("pagestore.write_back");
         let below = if pessimal { Lsn::MAX } else { target };
-        let limit = self.options.batch_pages.max(1);
+        let limit = self.options.batch_limit();
         let mut chosen = self.choose(|choice, durable| durable && choice.rec_lsn < below);
         keep_least(&mut chosen, limit, |choice| (choice.rec_lsn, choice.page));
         if chosen.is_empty() && self.is_short_of_clean_frames() {
@@ -94,7 +94,7 @@ impl PageStore {
     pub fn write_back_all(&self) -> Result<usize> {
         let chosen = self.choose(|_, _| true);
         let written = self.write_back_chosen(chosen)?;
-        let _one_batch_at_a_time = self.write_back.lock();
+        let _batch = self.hurried_batch();
         self.poison.check()?;
         for file in self.files.iter().filter(|file| file.take_unsynced()) {
             if let Ok(held) = file.hold() {
@@ -111,8 +111,8 @@ impl PageStore {
         chosen.sort_unstable_by_key(|choice| choice.page);
         let mut written = 0;
         let mut latched = Vec::new();
-        for part in chosen.chunks(self.options.batch_pages.max(1)) {
-            let mut write_back = self.write_back.lock();
+        for part in chosen.chunks(self.options.batch_limit()) {
+            let mut write_back = self.hurried_batch();
             self.poison.check()?;
             let mut batch = Batch::new(self.page_bytes());
             for choice in part {
@@ -126,7 +126,7 @@ impl PageStore {
         for choice in latched {
             // The latch first and the batch second: nobody waits for a latch with the batch (P7).
             let Some(latch) = self.frames[choice.frame].wait_read(choice.page) else { continue };
-            let mut write_back = self.write_back.lock();
+            let mut write_back = self.hurried_batch();
             self.poison.check()?;
             let mut batch = Batch::new(self.page_bytes());
             self.copy_frame(&mut batch, &choice, &latch);
@@ -140,25 +140,30 @@ impl PageStore {
     pub(crate) fn help(&self) -> Result<bool> {
         self.poison.check()?;
         let before = self.batches_done();
-        self.hurry.fetch_add(1, Ordering::Relaxed);
-        let mut write_back = self.write_back.lock();
-        self.hurry.fetch_sub(1, Ordering::Relaxed);
+        let mut write_back = self.hurried_batch();
         if self.batches_done() != before {
             return Ok(true);
         }
-        let limit = (self.frames.len() / 4).clamp(1, self.options.batch_pages.max(1));
+        let limit = (self.frames.len() / 4).clamp(1, self.options.batch_limit());
         let mut chosen = self.choose(|_, _| true);
-        let all = chosen.clone();
         keep_least(&mut chosen, limit + LATCHED_ALLOWANCE, |choice| {
             (choice.hot, choice.rec_lsn, choice.page)
         });
         let mut batch = self.copy(&mut chosen, limit)?;
         if batch.is_empty() {
-            chosen = all;
+            chosen = self.choose(|_, _| true);
             batch = self.copy(&mut chosen, limit)?;
         }
         count(&self.counters.foreground_batches, 1);
         Ok(self.write_out(&mut write_back, batch, Pace::Burst)? > 0)
+    }
+
+    /// The batch, for someone who does not want it trickled.
+    pub(crate) fn hurried_batch(&self) -> MutexGuard<'_, WriteBack> {
+        self.hurry.fetch_add(1, Ordering::Relaxed);
+        let write_back = self.write_back.lock();
+        self.hurry.fetch_sub(1, Ordering::Relaxed);
+        write_back
     }
 
     /// The dirty frames that `wanted` takes, given whether their file is durable.

@@ -1,0 +1,170 @@
+//! From memory to disk: writing out, group flush, sync.
+//!
+//! Owns the one path by which records reach their files. Promises (W1) that `durable` passes a
+//! record only after a sync that began after the record was written, and (W6) that the first
+//! failed write or sync is the last: it poisons the environment, and all who wait are told. Must
+//! never retry.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use campanile_format::planted::{self, Bug};
+use campanile_format::{Lsn, names};
+use campanile_vfs::{Background, Clock, File};
+use parking_lot::MutexGuard;
+
+use crate::buffer::Segment;
+use crate::error::WalError;
+use crate::group::{Lead, Role};
+use crate::rotate::Output;
+use crate::spares::{FILL_AHEAD_BYTES, fill};
+use crate::stats::add;
+use crate::wal::Wal;
+
+/// The system is asked to start writing out after this much that nobody has synced.
+const LAZY_BYTES: u32 = 1 << 20;
+
+impl Wal {
+    /// Makes the record that starts at `lsn` durable, and everything before it. Callers at the
+    /// same time share a sync. With the log's end or more, everything appended so far.
+    pub fn flush(&self, lsn: Lsn) -> Result<(), WalError> {
+        self.poison.check()?;
+        let target = self.target(lsn);
+        if self.durable() >= target {
+            return Ok(());
+        }
+        add(&self.counters.flushes, 1);
+        match self.group.join(self.patience()) {
+            Role::Leader(lead) => self.flush_group(lead)?,
+            Role::Member if self.durable() < target => self.poison.check()?,
+            Role::Member => {}
+        }
+        if self.durable() < target && !planted::is(Bug::FollowerWokenEarly) {
+            self.poison.strike("a log flush that did not finish");
+            self.poison.check()?;
+        }
+        Ok(())
+    }
+
+    /// Hands the record that starts at `lsn` to the operating system, and everything before it.
+    pub fn write(&self, lsn: Lsn) -> Result<(), WalError> {
+        self.poison.check()?;
+        let target = self.target(lsn);
+        if self.written() >= target {
+            return Ok(());
+        }
+        let mut output = self.output.lock();
+        if self.written() < target {
+            self.write_out(&mut output)?;
+        }
+        self.write_out_lazily(output);
+        Ok(())
+    }
+
+    /// Asks the system to start writing out what nobody has synced, once it is much: a later sync
+    /// then finds little left to do (measured).
+    pub(crate) fn write_out_lazily(&self, mut output: MutexGuard<'_, Output>) {
+        let (file, from, end) = (Arc::clone(&output.file), output.lazy_from, output.end.offset());
+        let lazy = end.saturating_sub(from);
+        if lazy >= LAZY_BYTES {
+            output.lazy_from = end;
+            drop(output);
+            file.start_write_out(u64::from(from), u64::from(lazy));
+        }
+    }
+
+    /// What must be passed for the record at `lsn` to be in.
+    fn target(&self, lsn: Lsn) -> Lsn {
+        Lsn(lsn.0.saturating_add(1)).min(self.end())
+    }
+
+    /// The clock for leaders that wait for others; without threads there are no others.
+    fn patience(&self) -> Option<&dyn Clock> {
+        (self.host.background == Background::Threads).then_some(&*self.host.clock)
+    }
+
+    /// Writes everything appended so far, and syncs it, for a group.
+    fn flush_group(&self, lead: Lead<'_>) -> Result<(), WalError> {
+        self.poison.check()?;
+        self.counters.group_members_max.fetch_max(lead.members().into(), Ordering::Relaxed);
+        let (file, end) = {
+            let mut output = self.output.lock();
+            self.claim_in_passing();
+            self.write_out(&mut output)?;
+            output.lazy_from = output.end.offset();
+            (Arc::clone(&output.file), output.end)
+        };
+        add(&self.counters.groups, 1);
+        if planted::is(Bug::FollowerWokenEarly) {
+            drop(lead);
+            return self.sync(&file, end.file(), end);
+        }
+        self.sync(&file, end.file(), end)
+        // `lead` is dropped here, and with that the members wake, whatever came of it.
+    }
+
+    /// Writes what the buffer holds into the log's files.
+    pub(crate) fn write_out(&self, output: &mut Output) -> Result<(), WalError> {
+        self.poison.check()?;
+        let Some(batch) = self.buffer.lock().take() else {
+            return Ok(());
+        };
+        for segment in batch.iter() {
+            if segment.start.file() != output.number {
+                self.rotate(output, segment)?;
+            }
+            self.write_segment(output, segment)?;
+        }
+        self.buffer.lock().landed(batch);
+        self.written.store(output.end.0, Ordering::Release);
+        add(&self.counters.writes, 1);
+        Ok(())
+    }
+
+    fn write_segment(&self, output: &mut Output, segment: &Segment) -> Result<(), WalError> {
+        assert_eq!(output.end, segment.start, "the log is written without a gap");
+        let from = u64::from(segment.start.offset());
+        let to = from + segment.bytes.len() as u64;
+        let mut written = output.file.write_all_at(&segment.bytes, from);
+        if written.is_ok() && to > output.filled {
+            // Preparation fell behind. Growing by every flush would make each of them pay for a
+            // change of metadata; this pays once for many.
+            let ahead = (to + FILL_AHEAD_BYTES).min(u64::from(output.file_bytes));
+            written = fill(&*output.file, to, ahead);
+            output.filled = ahead;
+        }
+        written.map_err(|error| self.fatal("write", &names::log_file(output.number), error))?;
+        output.end = segment.end();
+        Ok(())
+    }
+
+    /// Makes everything below `end` durable; `file` is the file that holds what is below it, and
+    /// all files before are durable.
+    pub(crate) fn sync(
+        &self,
+        file: &Arc<dyn File>,
+        number: u32,
+        end: Lsn,
+    ) -> Result<(), WalError> {
+        let _turn = self.syncing.lock();
+        if self.durable() >= end {
+            return Ok(());
+        }
+        // Within the turn: a sync after a failed one may succeed without having done its work.
+        self.poison.check()?;
+        let mut synced = match planted::is(Bug::LogSyncSkipped) {
+            true => Ok(()),
+            false => file.sync_data(),
+        };
+        if synced.is_err() && planted::is(Bug::LogSyncRetried) {
+            synced = file.sync_data();
+        }
+        if synced.is_err() && planted::is(Bug::LogSyncErrorIgnored) {
+            synced = Ok(());
+        }
+        synced.map_err(|error| self.fatal("sync", &names::log_file(number), error))?;
+        add(&self.counters.syncs, 1);
+        self.durable.fetch_max(end.0, Ordering::AcqRel);
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! Giving up old log files.
+//!
+//! Owns the way of a log file from its name back to the spares. Promises (W10) that a file is given
+//! up only if the whole of it lies before the pin and before the durable end, and is written over
+//! only after the loss of its name is durable. Must never delete a file: that stalls commits for
+//! milliseconds; what is not reused is shrunk away by [`Wal::step`].
+
+use campanile_format::planted::{self, Bug};
+use campanile_format::{Lsn, names};
+use campanile_vfs::Open;
+
+use crate::error::WalError;
+use crate::rotate::sync_dir;
+use crate::spares::Spare;
+use crate::stats::add;
+use crate::wal::Wal;
+
+/// What became of old log files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recycled {
+    /// Kept for reuse.
+    pub kept: u32,
+    /// Given back to the system, little by little.
+    pub retired: u32,
+}
+
+impl Wal {
+    /// Gives up the log files that end before `pin`: nobody will read a record before it again,
+    /// not after a crash now either. So `pin` comes from a checkpoint whose control slot is durable.
+    pub fn recycle_below(&self, pin: Lsn) -> Result<Recycled, WalError> {
+        self.poison.check()?;
+        let mut below = pin.file().min(self.durable().file());
+        if planted::is(Bug::LogRecycledOneTooEarly) {
+            below = (below + 1).min(self.durable().file());
+        }
+        let numbers = self.files.lock().take_below(below);
+        if numbers.is_empty() {
+            return Ok(Recycled::default());
+        }
+        let mut given_up = Vec::new();
+        for (done, number) in numbers.iter().enumerate() {
+            match self.give_up(*number) {
+                Ok(spare) => given_up.push(spare),
+                Err(error) => {
+                    self.files.lock().put_back(numbers.iter().skip(done).copied());
+                    self.release(given_up)?;
+                    return Err(error);
+                }
+            }
+        }
+        self.release(given_up)
+    }
+
+    /// Renames a log file to a spare.
+    fn give_up(&self, number: u32) -> Result<Spare, WalError> {
+        let old = names::log_file(number);
+        let name = self.spares.lock().next_name();
+        let failed = |action, error| WalError::io(action, old.clone(), error);
+        let path = self.options.dir.join(&old);
+        let vfs = &self.host.vfs;
+        let file = vfs.open(&path, Open::ReadWrite).map_err(|error| failed("open", error))?;
+        let filled = file.len().map_err(|error| failed("measure", error))?;
+        let renamed = vfs.rename(&path, &self.options.dir.join(&name));
+        renamed.map_err(|error| failed("rename", error))?;
+        Ok(Spare { name, file, filled })
+    }
+
+    /// Hands renamed files over for reuse, once their old names are gone for good.
+    fn release(&self, given_up: Vec<Spare>) -> Result<Recycled, WalError> {
+        if given_up.is_empty() {
+            return Ok(Recycled::default());
+        }
+        sync_dir(&self.host, &self.poison, &self.options.dir)?;
+        let mut recycled = Recycled::default();
+        let mut spares = self.spares.lock();
+        spares.learn_demand();
+        for spare in given_up {
+            match spares.add(spare) {
+                true => recycled.kept += 1,
+                false => recycled.retired += 1,
+            }
+        }
+        drop(spares);
+        add(&self.counters.files_recycled, recycled.kept.into());
+        add(&self.counters.files_retired, recycled.retired.into());
+        Ok(recycled)
+    }
+}

@@ -1,0 +1,176 @@
+//! The log of an open environment: its parts, and what needs no file of its own.
+//!
+//! Owns [`Wal`], the value all layers share. Promises that `durable <= written <= end` at all times
+//! and that each only grows (W1). Must never start a thread: whoever opened the log calls
+//! [`Wal::step`] now and then.
+//!
+//! Latches, in the order in which one may be taken while holding another: `output`, then
+//! `syncing`, `spares`, `files` or `buffer`. Holding one of the last four, no other is taken. The
+//! mutex of a group is never held together with any of them.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use campanile_format::frame::LogIdentity;
+use campanile_format::Lsn;
+use campanile_vfs::{Host, Poison};
+use parking_lot::Mutex;
+
+use crate::buffer::Buffer;
+use crate::error::WalError;
+use crate::group::Group;
+use crate::options::{Start, WalOptions};
+use crate::read::Files;
+use crate::rotate::Output;
+use crate::spares::Spares;
+use crate::stats::{Counters, WalStats};
+
+/// The write-ahead log. Shared by all threads of the environment.
+#[derive(Debug)]
+pub struct Wal {
+    pub(crate) host: Host,
+    pub(crate) poison: Poison,
+    pub(crate) options: WalOptions,
+    pub(crate) identity: LogIdentity,
+    pub(crate) buffer: Mutex<Buffer>,
+    pub(crate) output: Mutex<Output>,
+    /// Held over each sync of the log: only one runs at a time, and none after one that failed,
+    /// because only the first is told of the failure (W6).
+    pub(crate) syncing: Mutex<()>,
+    pub(crate) spares: Mutex<Spares>,
+    pub(crate) files: Mutex<Files>,
+    pub(crate) group: Group,
+    /// `Buffer::end`, to look at without the latch.
+    pub(crate) end: AtomicU64,
+    pub(crate) written: AtomicU64,
+    pub(crate) durable: AtomicU64,
+    /// The latest time given out by `commit_time_us`.
+    pub(crate) time_us: AtomicU64,
+    /// The end of the log at the last step, to tell whether it is idle.
+    pub(crate) end_at_last_step: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+/// What [`Wal::open`] has made ready on disk.
+pub(crate) struct Ready {
+    pub(crate) output: Output,
+    pub(crate) spares: Spares,
+    pub(crate) files: Files,
+}
+
+impl Wal {
+    /// Opens the log in `options.dir` for appending.
+    ///
+    /// On return everything before [`Wal::end`] is durable. A failure leaves a log that can be
+    /// opened with the same `start` again (W7).
+    pub fn open(
+        host: &Host,
+        poison: &Poison,
+        options: WalOptions,
+        start: Start,
+    ) -> Result<Wal, WalError> {
+        options.check()?;
+        poison.check()?;
+        let ready = crate::start::make_ready(host, poison, &options, start)?;
+        let identity = options.identity();
+        let Output { end, file_bytes, .. } = ready.output;
+        tracing::debug!(%end, ?start, "log opened");
+        Ok(Wal {
+            host: host.clone(),
+            poison: poison.clone(),
+            identity,
+            buffer: Mutex::new(Buffer::new(end, file_bytes, options.file_bytes, identity)),
+            options,
+            output: Mutex::new(ready.output),
+            syncing: Mutex::new(()),
+            spares: Mutex::new(ready.spares),
+            files: Mutex::new(ready.files),
+            group: Group::new(),
+            end: AtomicU64::new(end.0),
+            written: AtomicU64::new(end.0),
+            durable: AtomicU64::new(end.0),
+            time_us: AtomicU64::new(0),
+            end_at_last_step: AtomicU64::new(0),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Where the next record will start, or a file ends before it.
+    #[must_use]
+    pub fn end(&self) -> Lsn {
+        Lsn(self.end.load(Ordering::Acquire))
+    }
+
+    /// Everything below is handed to the operating system: it survives the death of the process.
+    #[must_use]
+    pub fn written(&self) -> Lsn {
+        Lsn(self.written.load(Ordering::Acquire))
+    }
+
+    /// Everything below is durable.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The longest record that can be appended, frame included.
+    #[must_use]
+    pub fn max_record_bytes(&self) -> usize {
+        self.options.max_record_bytes()
+    }
+
+    /// The wall clock for a commit record: later than every time given out before, even if the
+    /// clock was set back.
+    #[must_use]
+    pub fn commit_time_us(&self) -> u64 {
+        let now = self.host.clock.now_us();
+        let next = |last: u64| Some(now.max(last.saturating_add(1)));
+        let last = self.time_us.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+        now.max(last.unwrap_or_default().saturating_add(1))
+    }
+
+    /// From now on commit times are later than `time_us`: what recovery found in the log.
+    pub fn commit_times_after(&self, time_us: u64) {
+        self.time_us.fetch_max(time_us, Ordering::Relaxed);
+        let mut buffer = self.buffer.lock();
+        buffer.time_us = buffer.time_us.max(time_us);
+    }
+
+    /// What the log did since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> WalStats {
+        let failed = self.spares.lock().failures();
+        WalStats { preparations_failed: failed, ..self.counters.snapshot() }
+    }
+
+    /// The directory of the log files.
+    #[must_use]
+    pub fn dir(&self) -> PathBuf {
+        self.options.dir.clone()
+    }
+
+    /// Poisons the environment: `file` failed to take a write or a sync, and nobody knows what is
+    /// on the medium now (W6).
+    pub(crate) fn fatal(
+        &self,
+        action: &'static str,
+        file: &str,
+        error: std::io::Error,
+    ) -> WalError {
+        fatal(&self.poison, action, file, error)
+    }
+}
+
+/// See [`Wal::fatal`].
+pub(crate) fn fatal(
+    poison: &Poison,
+    action: &'static str,
+    file: &str,
+    error: std::io::Error,
+) -> WalError {
+    tracing::error!(action, file, %error, "the log cannot go on");
+    if !campanile_format::planted::is(campanile_format::planted::Bug::PoisonForgotten) {
+        poison.strike(format!("a failed {action} of {file}: {error}"));
+    }
+    WalError::io(action, file, error)
+}

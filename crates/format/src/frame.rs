@@ -223,6 +223,23 @@ pub fn parse<'a>(
     split(whole).ok_or(FrameError::Short { needed: FRAME_BYTES })
 }
 
+/// Whether a record whose header is `head` stands at `at`, given the CRC-32 of the `rest` of it,
+/// behind the header to the end of the padding: for a search that has that checksum from elsewhere.
+#[must_use]
+pub fn stands(head: &[u8], rest: u32, at: Lsn, identity: &LogIdentity) -> bool {
+    let (Ok(total), Some(head)) = (peek_total_bytes(head), head.get(..FRAME_BYTES)) else {
+        return false;
+    };
+    let mut hasher = Hasher::new();
+    if !planted::is(Bug::FrameChecksumSkipsHeader) {
+        hasher.update(head.get(..CRC_AT.start).unwrap_or_default());
+        hasher.update(head.get(BACK_AT.end..).unwrap_or_default());
+    }
+    hasher.combine(&Hasher::new_with_initial_len(rest, (total - FRAME_BYTES) as u64));
+    let computed = hasher.finalize() ^ identity.mix(at, get_u32(head, BACK_AT));
+    computed == get_u32(head, CRC_AT) || planted::is(Bug::FrameChecksumIgnored)
+}
+
 /// Takes a whole frame apart without looking at its checksum: for bytes that [`parse`] has
 /// accepted before. `None` if the bytes are not one frame.
 #[must_use]

@@ -140,12 +140,7 @@ impl Wal {
 
     /// Makes everything below `end` durable; `file` is the file that holds what is below it, and
     /// all files before are durable.
-    pub(crate) fn sync(
-        &self,
-        file: &Arc<dyn File>,
-        number: u32,
-        end: Lsn,
-    ) -> Result<(), WalError> {
+    pub(crate) fn sync(&self, file: &Arc<dyn File>, number: u32, end: Lsn) -> Result<(), WalError> {
         let _turn = self.syncing.lock();
         if self.durable() >= end {
             return Ok(());

@@ -257,7 +257,9 @@ impl LogSet {
         let (environment, timeline) = (self.inner.environment, self.inner.timeline);
         if header.environment != environment {
             let theirs = header.environment;
-            return foreign(format!("it belongs to environment {theirs}, this one is {environment}"));
+            return foreign(format!(
+                "it belongs to environment {theirs}, this one is {environment}"
+            ));
         }
         if header.file != file.number {
             let says = names::log_file(header.file);
@@ -291,10 +293,7 @@ fn check_history(header: &LogFileHeader, next: &Link) -> Result<(), WalError> {
     })
 }
 
-fn list(
-    vfs: &Arc<dyn Vfs>,
-    dir: &Path,
-) -> Result<(Vec<String>, BTreeMap<u32, LogFile>), WalError> {
+fn list(vfs: &Arc<dyn Vfs>, dir: &Path) -> Result<(Vec<String>, BTreeMap<u32, LogFile>), WalError> {
     let listing = vfs.list(dir);
     let listing =
         listing.map_err(|error| WalError::io("list", dir.display().to_string(), error))?;

@@ -22,7 +22,10 @@ pub struct Scanner {
 
 #[derive(Debug)]
 enum Way {
-    Forward { walker: Walker, to: Lsn },
+    Forward {
+        walker: Walker,
+        to: Lsn,
+    },
     Backward(Backward),
     /// Past the last record, or past an error.
     Over,
@@ -112,9 +115,7 @@ impl Backward {
                     return Ok(None);
                 }
                 return match window.spot(offset.into(), u64::MAX)? {
-                    Spot::Record(frame) => {
-                        Ok(Some(RecordBuf::new(lsn, frame.bytes.to_vec())))
-                    }
+                    Spot::Record(frame) => Ok(Some(RecordBuf::new(lsn, frame.bytes.to_vec()))),
                     Spot::Bad(_, why) => Err(WalError::corrupt_at(lsn, why)),
                 };
             }

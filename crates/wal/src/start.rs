@@ -227,12 +227,7 @@ impl Opening<'_> {
         Ok((file, header))
     }
 
-    fn reopen(
-        &self,
-        file: &LogFile,
-        header: &LogFileHeader,
-        end: Lsn,
-    ) -> Result<Output, WalError> {
+    fn reopen(&self, file: &LogFile, header: &LogFileHeader, end: Lsn) -> Result<Output, WalError> {
         let path: &Path = &self.options.dir.join(file.name());
         let open = self.host.vfs.open(path, Open::ReadWrite);
         Ok(Output {
@@ -245,4 +240,3 @@ impl Opening<'_> {
         })
     }
 }
-

@@ -11,8 +11,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use campanile_format::frame::LogIdentity;
 use campanile_format::Lsn;
+use campanile_format::frame::LogIdentity;
 use campanile_vfs::{Host, Poison};
 use parking_lot::Mutex;
 

@@ -131,7 +131,9 @@ impl Window {
         }
         let total = match frame::peek_total_bytes(head) {
             Ok(total) => total,
-            Err(FrameError::Short { .. }) => return bad(Found::Damage, "the file ends in a record"),
+            Err(FrameError::Short { .. }) => {
+                return bad(Found::Damage, "the file ends in a record");
+            }
             Err(error) => return Ok(Spot::Bad(Found::Damage, error.to_string())),
         };
         let end = offset.saturating_add(total as u64);

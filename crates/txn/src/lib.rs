@@ -1,1 +1,35 @@
-//! Not built yet.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod apply;
+mod checkpoint;
+mod error;
+mod file_ops;
+mod flush_log_first;
+mod locks;
+mod redo_check;
+mod resume;
+mod rollback;
+mod snapshot;
+mod space;
+mod stats;
+mod table;
+mod transaction;
+mod transactions;
+mod versions;
+mod volatile;
+
+pub use apply::{By, Change};
+pub use checkpoint::{CheckpointInfo, CheckpointKind, log_distance};
+pub use error::TxnError;
+pub use file_ops::ROOT;
+pub use flush_log_first::FlushLogFirst;
+pub use locks::{LockError, LockTable};
+pub use resume::PreparedTxn;
+pub use rollback::LogicalUndo;
+pub use snapshot::Snapshot;
+pub use space::{FreePages, MapChange, group_pages, map_page};
+pub use stats::TxnStats;
+pub use transaction::{Durability, Savepoint, Txn, TxnOptions};
+pub use transactions::{Parts, Transactions, TransactionsOptions};
+pub use versions::{Before, Seen};

@@ -1,0 +1,93 @@
+//! What can go wrong below a transaction.
+//!
+//! Owns: [`TxnError`]. Promises: every variant says what happened, where, and what to do next.
+//! Must never: hide the layer in which the trouble began.
+
+use std::error::Error;
+
+use campanile_format::{Corrupt, FileId, Lsn, PageId, TxnId};
+use campanile_pagestore::StoreError;
+use campanile_wal::{Poisoned, WalError};
+
+use crate::locks::LockError;
+
+/// Why a call into the transaction layer failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TxnError {
+    /// An earlier failed write or sync ended this environment.
+    #[error(transparent)]
+    Poisoned(#[from] Poisoned),
+    /// The log failed.
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    /// A data file or the page cache failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A lock was not granted: deadlock or timeout.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A change does not fit the page it names, so nothing was logged and nothing changed.
+    #[error("the change does not fit page {page} (page LSN {lsn}): {why}; verify the database")]
+    Misfit {
+        /// The page.
+        page: PageId,
+        /// The page's LSN.
+        lsn: Lsn,
+        /// What does not fit.
+        why: Corrupt,
+    },
+    /// The chain of log records of a transaction does not lead where it must.
+    #[error("the log chain of transaction {txn} is broken at {at}: {why}; restore from a backup")]
+    BrokenChain {
+        /// The transaction.
+        txn: TxnId,
+        /// The record that does not belong there.
+        at: Lsn,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A transaction that failed in the middle of a statement was asked to go on or to commit.
+    #[error("transaction {txn} must be rolled back: {why}")]
+    MustRollBack {
+        /// The transaction.
+        txn: TxnId,
+        /// What failed in it.
+        why: String,
+    },
+    /// The versions that a snapshot needs no longer fit into memory.
+    #[error(
+        "the snapshot is too old: the versions it needs of file {file} went over the memory \
+         budget; take a new snapshot, or raise version_bytes"
+    )]
+    SnapshotTooOld {
+        /// The file that was read.
+        file: FileId,
+    },
+    /// A file has no page numbers left.
+    #[error("file {file} is full: it has no free page left")]
+    FileFull {
+        /// The file.
+        file: FileId,
+    },
+    /// File numbers have run out.
+    #[error("this environment has used up its file numbers; dump it and load it into a new one")]
+    OutOfFileIds,
+    /// A clean close was asked for while transactions are still running.
+    #[error("{active} transactions are still active: finish them before closing")]
+    StillActive {
+        /// How many.
+        active: usize,
+    },
+    /// The access method could not undo a change.
+    #[error("undo failed: {0}")]
+    Undo(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl TxnError {
+    /// True if running the whole transaction again may succeed.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Lock(_) | Self::SnapshotTooOld { .. })
+    }
+}

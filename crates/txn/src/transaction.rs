@@ -1,0 +1,131 @@
+//! One transaction, as its owner holds it.
+//!
+//! Owns: [`Txn`], its options and savepoints. Promises: `Send`, no lifetime, small: what a
+//! transaction changed is in the log, not in memory (except for files that are not durable, whose
+//! undo lives here). Must never: end by being dropped; the layer above rolls back on drop.
+
+use std::sync::Arc;
+
+use campanile_format::{Lsn, TxnId};
+
+use crate::error::TxnError;
+use crate::locks::Holder;
+use crate::table::{Entry, Phase};
+use crate::versions::VersionList;
+use crate::volatile::VolatileUndo;
+
+/// What a commit promises when it returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The transaction survives a power cut.
+    #[default]
+    Sync,
+    /// It survives the end of this process, not of the machine.
+    WriteNoSync,
+    /// It is in memory; it becomes durable soon, in commit order.
+    NoSync,
+}
+
+/// How a transaction behaves.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TxnOptions {
+    /// How long to wait for a lock; `None` waits for as long as no deadlock is found.
+    pub lock_timeout_us: Option<u64>,
+}
+
+/// A place in a transaction to which it can be rolled back.
+///
+/// After a rollback beyond it, it stands for the nearest state that is left.
+#[derive(Clone, Copy, Debug)]
+pub struct Savepoint {
+    pub(crate) txn: TxnId,
+    pub(crate) last: Lsn,
+    pub(crate) volatile: u64,
+}
+
+/// A read-write transaction.
+///
+/// End it with [`Transactions::commit`](crate::Transactions::commit) or
+/// [`abort`](crate::Transactions::abort): one that is merely dropped keeps its locks and pins the
+/// log until the environment is closed and recovered.
+#[derive(Debug)]
+#[must_use = "commit or abort it: a dropped transaction keeps its locks"]
+pub struct Txn {
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) options: TxnOptions,
+    pub(crate) listed: bool,
+    pub(crate) holder: Option<Holder>,
+    pub(crate) volatile: VolatileUndo,
+    pub(crate) versions: VersionList,
+    failure: Option<String>,
+}
+
+impl Txn {
+    pub(crate) fn new(entry: Arc<Entry>, options: TxnOptions, listed: bool) -> Txn {
+        Txn {
+            entry,
+            options,
+            listed,
+            holder: None,
+            volatile: VolatileUndo::default(),
+            versions: VersionList::default(),
+            failure: None,
+        }
+    }
+
+    /// Its number, unique in this environment for ever.
+    #[must_use]
+    pub fn id(&self) -> TxnId {
+        self.entry.id()
+    }
+
+    /// A bound: no record of this transaction lies below. NONE if it has changed nothing.
+    #[must_use]
+    pub fn first_lsn(&self) -> Lsn {
+        self.entry.progress().first
+    }
+
+    /// Its last record. NONE if it has logged nothing.
+    #[must_use]
+    pub fn last_lsn(&self) -> Lsn {
+        self.entry.progress().last
+    }
+
+    /// The next of its records to undo.
+    #[must_use]
+    pub fn undo_next(&self) -> Lsn {
+        self.entry.progress().undo_next
+    }
+
+    /// True if it has changed something.
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.listed
+    }
+
+    /// Says that a statement of this transaction stopped half-way: from now on it can only be
+    /// rolled back (to a savepoint before the statement, or as a whole).
+    pub fn fail(&mut self, why: impl Into<String>) {
+        self.failure.get_or_insert(why.into());
+    }
+
+    /// Why it can only be rolled back, if so.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    pub(crate) fn clear_failure(&mut self) {
+        self.failure = None;
+    }
+
+    /// Fails unless new changes are allowed.
+    pub(crate) fn check_open(&self) -> Result<(), TxnError> {
+        assert!(self.entry.progress().phase == Phase::Active, "{} takes no changes", self.id());
+        match &self.failure {
+            None => Ok(()),
+            Some(why) => Err(TxnError::MustRollBack { txn: self.id(), why: why.clone() }),
+        }
+    }
+}

@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 
 use campanile_format::planted::{self, Bug};
-use campanile_format::{
-    Body, Checkpoint, FileAction, FileId, Lsn, Record, TxnEntry, TxnId, TxnState,
-};
+use campanile_format::record::{Body, Checkpoint, FileAction, Record, TxnEntry, TxnState};
+use campanile_format::{FileId, Lsn, TxnId};
 
 use crate::error::RecoveryError;
 
@@ -185,7 +184,7 @@ impl Analysis {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use campanile_format::Undo;
+    use campanile_format::record::Undo;
 
     const T7: TxnId = TxnId(7);
 

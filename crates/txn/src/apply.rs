@@ -6,7 +6,8 @@
 //! logged. Must never: return an error after the record was appended without poisoning the
 //! environment.
 
-use campanile_format::{Body, FileAction, Lsn, PageChange, PageOp, PlainMut, Record, TxnId, Undo};
+use campanile_format::{Lsn, PageOp, TxnId, page_op};
+use campanile_format::record::{Body, FileAction, PageChange, Record, Undo};
 use campanile_pagestore::PageWrite;
 
 use crate::error::TxnError;
@@ -214,18 +215,7 @@ fn note(progress: &mut Progress, body: &Body<'_>, lsn: Lsn) {
 /// Checks that the operations fit the page, each on the page that the one before it leaves.
 fn check_fits(change: &Change<'_, '_, '_>) -> Result<(), TxnError> {
     let page = &*change.page;
-    let misfit = |why| TxnError::Misfit { page: page.id(), lsn: page.lsn(), why };
-    match change.ops.as_slice() {
-        [] => panic!("a change of {} without operations", page.id()),
-        [op] => op.check(&page.bytes()).map_err(misfit),
-        ops => {
-            let mut copy = vec![0; page.bytes_len()];
-            page.copy_page(&mut copy);
-            for op in ops {
-                op.check(&PlainMut(&mut copy)).map_err(misfit)?;
-                op.apply(&mut PlainMut(&mut copy)).map_err(misfit)?;
-            }
-            Ok(())
-        }
-    }
+    assert!(!change.ops.is_empty(), "a change of {} without operations", page.id());
+    page_op::check_all(&change.ops, page.id(), &page.bytes())
+        .map_err(|why| TxnError::Misfit { page: page.id(), lsn: page.lsn(), why })
 }

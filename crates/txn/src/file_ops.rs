@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use campanile_format::{
-    Body, FileAction, FileId, Lsn, MetaFields, PageId, PageNo, PageOp, Undo,
-};
+use campanile_format::map::{self, ROOT_PAGE};
+use campanile_format::record::{Body, FileAction, Undo};
+use campanile_format::{FileId, Lsn, MetaFields, PageId, PageNo, PageOp};
 use campanile_pagestore::FileFlags;
 use parking_lot::Mutex;
 
@@ -18,8 +18,6 @@ use crate::error::TxnError;
 use crate::transaction::Txn;
 use crate::transactions::Transactions;
 
-/// The root of every tree: it never moves.
-pub const ROOT: PageNo = PageNo(2);
 const META: PageNo = PageNo(0);
 const FIRST_MAP: PageNo = PageNo(1);
 
@@ -89,9 +87,9 @@ impl Transactions {
         let store = self.store();
         let page = |page| PageId::new(file, page);
         let mut meta = store.fresh(page(META))?;
-        let mut root = store.fresh(page(ROOT))?;
+        let mut root = store.fresh(page(ROOT_PAGE))?;
         let mut map = store.fresh(page(FIRST_MAP))?;
-        let fields = MetaFields::new(self.environment(), file, store.page_bytes(), durable);
+        let fields = MetaFields::new(self.environment(), store.page_bytes(), durable);
         let root_op = PageOp::FormatNode {
             level: 0,
             lower: &[],
@@ -115,14 +113,12 @@ impl Transactions {
         assert!(!self.is_durable(file)?, "{file} is durable: it is never reset");
         self.space.forget(file);
         self.format_file(By::System, file, false)?;
-        let group_pages = crate::space::group_pages(self.store().page_bytes());
+        let page_bytes = self.store().page_bytes();
         let pages = self.store().page_count(file)?;
-        for group in 1..pages.div_ceil(group_pages) {
-            let id = PageId::new(file, crate::space::map_page(group, group_pages));
-            if id.page.0 >= pages {
-                break;
-            }
-            let mut map = self.store().fresh(id)?;
+        for group in 1.. {
+            let map = map::map_page(page_bytes, group).filter(|map| map.0 < pages);
+            let Some(map) = map else { break };
+            let mut map = self.store().fresh(PageId::new(file, map))?;
             let change = Change::new(&mut map, vec![PageOp::FormatMap { group }]);
             self.apply(By::System, &mut [change], Undo::None)?;
         }

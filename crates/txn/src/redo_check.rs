@@ -8,8 +8,8 @@ use campanile_format::{Body, Lsn, PlainMut, Record, TxnId};
 
 use crate::apply::Change;
 
-/// Where the checksum and the LSN stand in a page: they are set by others.
-const STAMPED: [std::ops::Range<usize>; 2] = [0..4, 8..16];
+/// Where the checksum stands in a page: it is made when the page is written back.
+const CHECKSUM: std::ops::Range<usize> = 0..4;
 
 /// The pages as they were, and the record as recovery will read it.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl RedoCheck {
         let mut record = Vec::new();
         Record { txn: TxnId(1), prev: Lsn::NONE, body: body.clone() }.encode(&mut record);
         let pages = changes.iter().map(|change| {
-            let mut copy = vec![0; change.page.bytes_len()];
+            let mut copy = vec![0; change.page.page_bytes()];
             change.page.copy_page(&mut copy);
             copy
         });
@@ -51,16 +51,14 @@ impl RedoCheck {
                 .iter()
                 .position(|change| change.page.id() == page.page)
                 .expect("a record names the pages it was made for");
-            for op in &page.ops {
-                let copy = &mut PlainMut(&mut self.pages[at]);
-                op.apply(copy).expect("an operation that fitted once fits again");
-            }
-            let mut now = vec![0; changes[at].page.bytes_len()];
+            let mut copy = PlainMut(&mut self.pages[at]);
+            page_op::check_all(&page.ops, page.page, &copy)
+                .expect("operations that fitted once fit again");
+            page_op::apply_all(&page.ops, page.page, &mut copy, lsn);
+            let mut now = vec![0; changes[at].page.page_bytes()];
             changes[at].page.copy_page(&mut now);
-            for range in STAMPED {
-                now[range.clone()].fill(0);
-                self.pages[at][range].fill(0);
-            }
+            now[CHECKSUM].fill(0);
+            self.pages[at][CHECKSUM].fill(0);
             assert!(now == self.pages[at], "redo of {lsn} gives another {}", page.page);
         }
     }

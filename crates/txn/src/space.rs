@@ -8,8 +8,10 @@
 
 use std::collections::HashMap;
 
+use campanile_format::map::{self, Map, Run};
+use campanile_format::planted::{self, Bug};
 use campanile_format::{
-    FileId, Lsn, PageBytes, PageId, PageNo, PageOp, Undo, limits, planted,
+    FileId, Lsn, PageId, PageNo, PageOp, Plain, PlainMut, Undo, page_op,
 };
 use campanile_pagestore::{PageWrite, StoreError};
 use parking_lot::Mutex;
@@ -18,18 +20,6 @@ use crate::apply::{By, Change};
 use crate::error::TxnError;
 use crate::transaction::Txn;
 use crate::transactions::Transactions;
-
-/// Pages that share one space map.
-#[must_use]
-pub fn group_pages(page_bytes: usize) -> u32 {
-    limits::body_bytes(page_bytes) as u32 * 8
-}
-
-/// The space map of a group of pages.
-#[must_use]
-pub fn map_page(group: u32, group_pages: u32) -> PageNo {
-    PageNo(group * group_pages + 1)
-}
 
 /// A change of a space map, ready to be made part of a record: the map page, latched, and what to
 /// do to it.
@@ -96,46 +86,46 @@ impl Transactions {
     /// Finds `count` free pages of a file, all under one map, for a structure change. Nothing is
     /// taken until the map change goes through the door, in the record that uses the pages.
     pub fn find_free(&self, file: FileId, count: usize) -> Result<FreePages<'_>, TxnError> {
-        let groups = self.groups(file);
-        assert!(count > 0 && (count as u32) < groups.pages / 2, "{count} pages at once");
+        let page_bytes = self.store().page_bytes();
+        assert!(count > 0 && count * 2 < map::pages_per_group(page_bytes) as usize);
         let mut hint = self.space.get(file);
         loop {
-            let mut map = self.latch_map(groups, hint.group)?;
-            let bits = groups.bits(hint.group, &map);
-            let picked = bits.pick(hint.bit, count).or_else(|| bits.pick(0, count));
+            let mut map = self.latch_map(file, hint.group)?;
+            let picked = map.search(|bits| {
+                pick(bits, hint.bit, count).or_else(|| pick(bits, 0, count))
+            });
             let Some(picked) = picked else {
                 drop(map);
-                hint = groups.after(hint)?;
-                self.space.set(file, hint);
+                hint = self.next_group(file, hint)?;
                 continue;
             };
-            for (first, count) in runs(&picked) {
-                map.ops.push(PageOp::MapSet { first, count, allocated: true });
+            for run in picked.chunk_by(|a, b| a + 1 == *b) {
+                let op = PageOp::MapSet { first: run[0], count: run.len() as u32, allocated: true };
+                map.ops.push(op);
             }
             hint.bit = picked.last().map_or(0, |last| last + 1);
             self.space.set(file, hint);
-            let first = hint.group * groups.pages;
-            let pages = picked.into_iter().map(|bit| PageNo(first + bit)).collect();
-            return Ok(FreePages { pages, map });
+            let pages = picked.iter().filter_map(|bit| map::page_of(page_bytes, hint.group, *bit));
+            return Ok(FreePages { pages: pages.collect(), map });
         }
     }
 
     /// The map changes that free `pages`, which must be allocated: one for each map, latched in
     /// ascending order. They take effect in the record that gives the pages up.
     pub fn release(&self, file: FileId, pages: &[PageNo]) -> Result<Vec<MapChange<'_>>, TxnError> {
-        let groups = self.groups(file);
-        let mut sorted: Vec<u32> = pages.iter().map(|page| page.0).collect();
-        sorted.sort_unstable();
+        let page_bytes = self.store().page_bytes();
+        let mut places: Vec<(u32, u32)> =
+            pages.iter().map(|page| map::place_of(page_bytes, *page)).collect();
+        places.sort_unstable();
         let mut changes = Vec::new();
-        for group in sorted.chunk_by(|a, b| a / groups.pages == b / groups.pages) {
-            let Some(number) = group.first().map(|page| page / groups.pages) else { continue };
-            let bits: Vec<u32> = group.iter().map(|page| page % groups.pages).collect();
-            let page = self.store().write(groups.map(number))?;
-            let ops = runs(&bits)
-                .map(|(first, count)| PageOp::MapSet { first, count, allocated: false })
-                .collect();
-            self.space.lower(file, Hint { group: number, bit: bits[0] });
-            changes.push(MapChange { page, ops });
+        for group in places.chunk_by(|a, b| a.0 == b.0) {
+            let mut map = self.latch_map(file, group[0].0)?;
+            for run in group.chunk_by(|a, b| a.1 + 1 == b.1) {
+                let count = run.len() as u32;
+                map.ops.push(PageOp::MapSet { first: run[0].1, count, allocated: false });
+            }
+            self.space.lower(file, Hint { group: group[0].0, bit: group[0].1 });
+            changes.push(map);
         }
         Ok(changes)
     }
@@ -147,11 +137,11 @@ impl Transactions {
         first: PageNo,
         count: u32,
     ) -> Result<MapChange<'_>, TxnError> {
-        let groups = self.groups(file);
-        let (group, bit) = (first.0 / groups.pages, first.0 % groups.pages);
-        let page = self.store().write(groups.map(group))?;
+        let (group, bit) = map::place_of(self.store().page_bytes(), first);
+        let mut map = self.latch_map(file, group)?;
+        map.ops.push(PageOp::MapSet { first: bit, count, allocated: false });
         self.space.lower(file, Hint { group, bit });
-        Ok(MapChange { page, ops: vec![PageOp::MapSet { first: bit, count, allocated: false }] })
+        Ok(map)
     }
 
     /// Allocates up to `want` consecutive pages for a large value; fewer if no run is as long.
@@ -165,21 +155,22 @@ impl Transactions {
         self.poison().check()?;
         txn.check_open()?;
         assert!(want > 0, "an extent has at least one page");
-        let groups = self.groups(file);
+        let page_bytes = self.store().page_bytes();
         let mut hint = self.space.get(file);
         loop {
-            let mut map = self.latch_map(groups, hint.group)?;
-            let run = groups.bits(hint.group, &map).longest_run(want);
-            let Some((bit, count)) = run else {
+            let mut map = self.latch_map(file, hint.group)?;
+            let run = map.search(|bits| bits.find_run(0, want));
+            let place = run.and_then(|run| {
+                Some((run, map::page_of(page_bytes, hint.group, run.first)?))
+            });
+            let Some((Run { first: bit, count }, first)) = place else {
                 drop(map);
-                hint = groups.after(hint)?;
-                self.space.set(file, hint);
+                hint = self.next_group(file, hint)?;
                 continue;
             };
-            let first = PageNo(hint.group * groups.pages + bit);
             map.ops.push(PageOp::MapSet { first: bit, count, allocated: true });
             let mut undo = Undo::AllocExtent { file, first, count };
-            if planted::is(planted::Bug::AllocationNotUndone) {
+            if planted::is(Bug::AllocationNotUndone) {
                 undo = Undo::None;
             }
             self.apply(By::Txn(txn), &mut [map.change()], undo)?;
@@ -201,131 +192,54 @@ impl Transactions {
         self.apply(by, &mut [map.change()], Undo::None).map(|_| ())
     }
 
-    fn groups(&self, file: FileId) -> Groups {
-        Groups { file, pages: group_pages(self.store().page_bytes()) }
+    fn next_group(&self, file: FileId, full: Hint) -> Result<Hint, TxnError> {
+        let hint = Hint { group: full.group + 1, bit: 0 };
+        let page_bytes = self.store().page_bytes();
+        // A group needs its map and at least one page behind it.
+        if map::page_of(page_bytes, hint.group, map::MAP_BIT + 1).is_none() {
+            return Err(TxnError::FileFull { file });
+        }
+        self.space.set(file, hint);
+        Ok(hint)
     }
 
     /// Latches the map of a group; one that does not exist yet is made by the same record.
-    fn latch_map(&self, groups: Groups, group: u32) -> Result<MapChange<'_>, TxnError> {
-        let id = groups.map(group);
+    fn latch_map(&self, file: FileId, group: u32) -> Result<MapChange<'_>, TxnError> {
+        let page = map::map_page(self.store().page_bytes(), group);
+        let id = PageId::new(file, page.ok_or(TxnError::FileFull { file })?);
         match self.store().write(id) {
             Ok(page) => Ok(MapChange { page, ops: Vec::new() }),
             Err(StoreError::NeverWritten { .. }) if group > 0 => {
                 let page = self.store().fresh(id)?;
-                let ops = vec![PageOp::FormatMap { group }];
-                Ok(MapChange { page, ops })
+                Ok(MapChange { page, ops: vec![PageOp::FormatMap { group }] })
             }
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// The groups of one file.
-#[derive(Clone, Copy, Debug)]
-struct Groups {
-    file: FileId,
-    pages: u32,
-}
-
-impl Groups {
-    fn map(self, group: u32) -> PageId {
-        PageId::new(self.file, map_page(group, self.pages))
-    }
-
-    /// The bits of a map: the last group is cut short by the highest page number.
-    fn bits<'p, 's>(self, group: u32, map: &'p MapChange<'s>) -> Bits<'p, 's> {
-        let first = u64::from(group) * u64::from(self.pages);
-        let left = u64::from(limits::MAX_PAGE_NO) + 1 - first;
-        let count = left.min(u64::from(self.pages)) as u32;
-        Bits { page: &map.page, count, unformatted: !map.ops.is_empty() }
-    }
-
-    fn after(self, hint: Hint) -> Result<Hint, TxnError> {
-        let next = u64::from(hint.group + 1) * u64::from(self.pages) + 1;
-        if next >= u64::from(limits::MAX_PAGE_NO) {
-            return Err(TxnError::FileFull { file: self.file });
+impl MapChange<'_> {
+    /// Searches the map as it will be after the operations so far (none, or the one that makes
+    /// it).
+    fn search<T>(&self, find: impl Fn(&Map<Plain<'_>>) -> T) -> T {
+        let mut copy = vec![0; self.page.page_bytes()];
+        if self.ops.is_empty() {
+            self.page.copy_page(&mut copy);
+        } else {
+            let (id, lsn) = (self.page.id(), self.page.lsn());
+            page_op::apply_all(&self.ops, id, &mut PlainMut(&mut copy), lsn);
         }
-        Ok(Hint { group: hint.group + 1, bit: 0 })
+        find(&Map::new(Plain(&copy)))
     }
 }
 
-/// The bits of a latched map.
-struct Bits<'p, 's> {
-    page: &'p PageWrite<'s>,
-    count: u32,
-    /// The page has no content yet: all is free but what a new map reserves.
-    unformatted: bool,
-}
-
-/// The bits that a search leaves out in a map that is only now being made: in group 0 the meta
-/// page, the map and the root, in other groups the map (and its neighbours, for simplicity: they
-/// are found by the next search).
-const LEFT_OUT: u64 = 0b111;
-
-impl Bits<'_, '_> {
-    /// `count` clear bits at or after `from`.
-    fn pick(&self, mut from: u32, count: usize) -> Option<Vec<u32>> {
-        let mut picked = Vec::with_capacity(count);
-        while picked.len() < count {
-            let free = self.next_free(from)?;
-            picked.push(free);
-            from = free + 1;
-        }
-        Some(picked)
+/// `count` free bits at or after `from`, not necessarily next to each other.
+fn pick(map: &Map<Plain<'_>>, mut from: u32, count: usize) -> Option<Vec<u32>> {
+    let mut picked = Vec::with_capacity(count);
+    while picked.len() < count {
+        let free = map.next_free(from)?;
+        picked.push(free);
+        from = free + 1;
     }
-
-    /// The first clear bit at or after `from`.
-    fn next_free(&self, from: u32) -> Option<u32> {
-        self.next(from, |word| !word).filter(|bit| *bit < self.count)
-    }
-
-    /// The first set bit at or after `from`, or the end.
-    fn next_used(&self, from: u32) -> u32 {
-        self.next(from, |word| word).map_or(self.count, |bit| bit.min(self.count))
-    }
-
-    /// The first bit at or after `from` that `wanted` turns into a one.
-    fn next(&self, from: u32, wanted: impl Fn(u64) -> u64) -> Option<u32> {
-        let mut word = from / 64;
-        let mut found = wanted(self.word(word)) & (u64::MAX << (from % 64));
-        while word * 64 < self.count {
-            if found != 0 {
-                return Some(word * 64 + found.trailing_zeros());
-            }
-            word += 1;
-            found = wanted(self.word(word));
-        }
-        None
-    }
-
-    /// The first run of `want` free pages, or else the longest there is.
-    fn longest_run(&self, want: u32) -> Option<(u32, u32)> {
-        let mut best: Option<(u32, u32)> = None;
-        let mut from = 0;
-        while let Some(free) = self.next_free(from) {
-            let end = self.next_used(free);
-            let run = (free, (end - free).min(want));
-            if best.is_none_or(|best| run.1 > best.1) {
-                best = Some(run);
-            }
-            if run.1 == want {
-                break;
-            }
-            from = end;
-        }
-        best
-    }
-
-    fn word(&self, word: u32) -> u64 {
-        match self.unformatted {
-            true if word == 0 => LEFT_OUT,
-            true => 0,
-            false => self.page.bytes().u64_at(limits::PAGE_HEADER_BYTES + word as usize * 8),
-        }
-    }
-}
-
-/// Ascending numbers as runs of (first, count).
-fn runs(bits: &[u32]) -> impl Iterator<Item = (u32, u32)> + '_ {
-    bits.chunk_by(|a, b| a + 1 == *b).map(|run| (run[0], run.len() as u32))
+    Some(picked)
 }

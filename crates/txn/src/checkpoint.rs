@@ -6,7 +6,9 @@
 //! or a dirty page needs.
 
 use campanile_format::planted::{self, Bug};
-use campanile_format::{Body, Checkpoint, Control, EnvironmentId, Lsn, TxnEntry};
+use campanile_format::control::Control;
+use campanile_format::record::{Body, Checkpoint, TxnEntry};
+use campanile_format::{EnvironmentId, Lsn};
 use campanile_wal::ControlFile;
 
 use crate::error::TxnError;

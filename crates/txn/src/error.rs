@@ -6,10 +6,9 @@
 use std::error::Error;
 
 use campanile_format::{Corrupt, FileId, Lsn, PageId, TxnId};
+use campanile_lock::LockError;
 use campanile_pagestore::StoreError;
 use campanile_wal::{Poisoned, WalError};
-
-use crate::locks::LockError;
 
 /// Why a call into the transaction layer failed.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +87,10 @@ impl TxnError {
     /// True if running the whole transaction again may succeed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Lock(_) | Self::SnapshotTooOld { .. })
+        match self {
+            Self::Lock(error) => error.is_retryable(),
+            Self::SnapshotTooOld { .. } => true,
+            _ => false,
+        }
     }
 }

@@ -23,7 +23,6 @@ pub use apply::{By, Change};
 pub use checkpoint::{CheckpointInfo, CheckpointKind, log_distance};
 pub use error::TxnError;
 pub use flush_log_first::FlushLogFirst;
-pub use locks::{LockError, LockTable};
 pub use resume::PreparedTxn;
 pub use rollback::LogicalUndo;
 pub use snapshot::Snapshot;

@@ -4,7 +4,8 @@
 //! the same bytes is found by the call that made it, not by the next crash. Must never: run in a
 //! release build unless asked for.
 
-use campanile_format::{Body, Lsn, PlainMut, Record, TxnId};
+use campanile_format::record::{Body, Record};
+use campanile_format::{Lsn, PlainMut, TxnId, page_op};
 
 use crate::apply::Change;
 

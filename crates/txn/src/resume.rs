@@ -5,7 +5,8 @@
 //! its log, and is in every checkpoint until it is resolved. Must never: decide the fate of a
 //! prepared transaction.
 
-use campanile_format::{Lsn, TxnEntry, TxnId, TxnState};
+use campanile_format::record::{TxnEntry, TxnState};
+use campanile_format::{Lsn, TxnId};
 use parking_lot::Mutex;
 
 use crate::table::{Entry, Phase, Progress};

@@ -8,7 +8,8 @@
 
 use std::fmt;
 
-use campanile_format::{Body, FileAction, Lsn, Undo, planted};
+use campanile_format::record::{Body, FileAction, Undo};
+use campanile_format::{Lsn, planted};
 
 use crate::error::TxnError;
 use crate::transaction::{Savepoint, Txn};

@@ -10,9 +10,8 @@ use std::collections::HashMap;
 
 use campanile_format::map::{self, Map, Run};
 use campanile_format::planted::{self, Bug};
-use campanile_format::{
-    FileId, Lsn, PageId, PageNo, PageOp, Plain, PlainMut, Undo, page_op,
-};
+use campanile_format::record::Undo;
+use campanile_format::{FileId, Lsn, PageId, PageNo, PageOp, Plain, PlainMut, page_op};
 use campanile_pagestore::{PageWrite, StoreError};
 use parking_lot::Mutex;
 

@@ -8,7 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use campanile_format::{Lsn, TxnEntry, TxnId, TxnState};
+use campanile_format::record::{TxnEntry, TxnState};
+use campanile_format::{Lsn, TxnId};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::versions::Writer;

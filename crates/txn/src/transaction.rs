@@ -30,7 +30,7 @@ pub enum Durability {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TxnOptions {
-    /// How long to wait for a lock; `None` waits for as long as no deadlock is found.
+    /// How long to wait for a lock; `None` leaves it to the lock table's options.
     pub lock_timeout_us: Option<u64>,
 }
 

@@ -10,7 +10,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use campanile_format::{FileId, OverflowRef, Undo, Value};
+use campanile_format::record::Undo;
+use campanile_format::{FileId, OverflowRef, Value};
 use parking_lot::Mutex;
 
 /// What a key held before a change.

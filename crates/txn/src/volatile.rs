@@ -3,7 +3,8 @@
 //! Owns: [`VolatileUndo`]. Promises: newest first, at the price of memory that grows with the
 //! transaction (the one part of a transaction that does). Must never: hold undo of a durable file.
 
-use campanile_format::{Body, Corrupt, FormatError, Lsn, Record, TxnId, Undo};
+use campanile_format::record::{Body, Record, Undo};
+use campanile_format::{Corrupt, FormatError, Lsn, TxnId};
 
 /// The undo list of one transaction, for its changes of files that are not durable.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ impl VolatileUndo {
             return;
         }
         self.count += 1;
-        let body = Body::Update { changes: Vec::new(), undo: undo.clone() };
+        let body = Body::Update { changes: Vec::new(), undo: *undo };
         let mut bytes = Vec::new();
         Record { txn: TxnId::SYSTEM, prev: Lsn::NONE, body }.encode(&mut bytes);
         self.entries.push((self.count, bytes));

@@ -6,8 +6,8 @@
 //! logged. Must never: return an error after the record was appended without poisoning the
 //! environment.
 
-use campanile_format::{Lsn, PageOp, TxnId, page_op};
 use campanile_format::record::{Body, FileAction, PageChange, Record, Undo};
+use campanile_format::{Lsn, PageOp, TxnId, page_op};
 use campanile_pagestore::PageWrite;
 
 use crate::error::TxnError;
@@ -108,12 +108,12 @@ impl Transactions {
     }
 
     /// Announces the changes to the page store, appends the record, changes the pages.
-    fn log_and_apply<'a>(
+    fn log_and_apply(
         &self,
         txn: Option<&mut Txn>,
-        changes: &mut [Change<'_, '_, 'a>],
+        changes: &mut [Change<'_, '_, '_>],
         durable: &[bool],
-        undo: Undo<'a>,
+        undo: Undo<'_>,
         undo_next: Option<Lsn>,
     ) -> Result<Lsn, TxnError> {
         // The end is read before the record is placed: `rec_lsn` is a bound from below, and a
@@ -143,12 +143,12 @@ impl Transactions {
         else {
             unreachable!("the body was built above");
         };
-        let mut logged = logged.into_iter();
+        let mut logged = logged.into_iter().peekable();
         for (change, durable) in changes.iter_mut().zip(durable) {
-            if *durable && let Some(page) = logged.next() {
-                change.ops = page.ops;
+            match logged.next_if(|_| *durable) {
+                Some(page) => change.page.apply(&page.ops, lsn),
+                None => change.page.apply(&change.ops, lsn),
             }
-            change.page.apply(&change.ops, lsn);
             change.ops.clear();
         }
         if let Some(check) = check {
@@ -216,6 +216,9 @@ fn note(progress: &mut Progress, body: &Body<'_>, lsn: Lsn) {
 fn check_fits(change: &Change<'_, '_, '_>) -> Result<(), TxnError> {
     let page = &*change.page;
     assert!(!change.ops.is_empty(), "a change of {} without operations", page.id());
-    page_op::check_all(&change.ops, page.id(), &page.bytes())
-        .map_err(|why| TxnError::Misfit { page: page.id(), lsn: page.lsn(), why })
+    page_op::check_all(&change.ops, page.id(), &page.bytes()).map_err(|why| TxnError::Misfit {
+        page: page.id(),
+        lsn: page.lsn(),
+        why,
+    })
 }

@@ -5,8 +5,8 @@
 //! meanwhile. Must never: let two checkpoints overlap, or give up log that an active transaction
 //! or a dirty page needs.
 
-use campanile_format::planted::{self, Bug};
 use campanile_format::control::Control;
+use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, Checkpoint, TxnEntry};
 use campanile_format::{EnvironmentId, Lsn};
 use campanile_wal::ControlFile;
@@ -71,10 +71,9 @@ impl Transactions {
         self.poison().check()?;
         let mut state = self.checkpoints.lock();
         match kind {
-            _ if planted::is(Bug::DataSyncSkippedBeforeCheckpoint) => {}
             CheckpointKind::Fuzzy => self.store().write_back_below(state.began)?,
             CheckpointKind::Full | CheckpointKind::Close => self.store().write_back_all()?,
-        }
+        };
         if kind == CheckpointKind::Close && self.table().len() > 0 {
             return Err(TxnError::StillActive { active: self.table().len() });
         }

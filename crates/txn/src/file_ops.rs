@@ -90,12 +90,8 @@ impl Transactions {
         let mut root = store.fresh(page(ROOT_PAGE))?;
         let mut map = store.fresh(page(FIRST_MAP))?;
         let fields = MetaFields::new(self.environment(), store.page_bytes(), durable);
-        let root_op = PageOp::FormatNode {
-            level: 0,
-            lower: &[],
-            upper: None,
-            first_child: PageNo::NONE,
-        };
+        let root_op =
+            PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
         let mut changes = [
             Change::new(&mut meta, vec![PageOp::FormatMeta(fields)]),
             Change::new(&mut root, vec![root_op]),

@@ -5,7 +5,7 @@
 //! release build unless asked for.
 
 use campanile_format::record::{Body, Record};
-use campanile_format::{Lsn, PlainMut, TxnId, page_op};
+use campanile_format::{Lsn, PageBytes, PlainMut, TxnId, page_op};
 
 use crate::apply::Change;
 
@@ -32,7 +32,7 @@ impl RedoCheck {
         let mut record = Vec::new();
         Record { txn: TxnId(1), prev: Lsn::NONE, body: body.clone() }.encode(&mut record);
         let pages = changes.iter().map(|change| {
-            let mut copy = vec![0; change.page.page_bytes()];
+            let mut copy = vec![0; change.page.bytes().len()];
             change.page.copy_page(&mut copy);
             copy
         });
@@ -56,7 +56,7 @@ impl RedoCheck {
             page_op::check_all(&page.ops, page.page, &copy)
                 .expect("operations that fitted once fit again");
             page_op::apply_all(&page.ops, page.page, &mut copy, lsn);
-            let mut now = vec![0; changes[at].page.page_bytes()];
+            let mut now = vec![0; changes[at].page.bytes().len()];
             changes[at].page.copy_page(&mut now);
             now[CHECKSUM].fill(0);
             self.pages[at][CHECKSUM].fill(0);

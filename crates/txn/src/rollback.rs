@@ -50,12 +50,7 @@ impl Transactions {
     }
 
     /// Undoes what lies above `last` in the log and above `mark` in memory; any failure poisons.
-    pub(crate) fn undo_above(
-        &self,
-        txn: &mut Txn,
-        last: Lsn,
-        mark: u64,
-    ) -> Result<(), TxnError> {
+    pub(crate) fn undo_above(&self, txn: &mut Txn, last: Lsn, mark: u64) -> Result<(), TxnError> {
         let result = self.undo_volatile(txn, mark).and_then(|()| self.undo_logged(txn, last));
         if let Err(error) = &result {
             self.poison().strike(format!("rollback of transaction {} ({error})", txn.id()));
@@ -90,7 +85,7 @@ impl Transactions {
     /// Undoes the record at `at`, or steps over it.
     fn undo_record(&self, txn: &mut Txn, at: Lsn) -> Result<(), TxnError> {
         let buffer = self.wal().read(at)?;
-        let record = buffer.record();
+        let record = buffer.record()?;
         if record.txn != txn.id() {
             return Err(broken(txn, at, "the record belongs to another transaction"));
         }
@@ -142,8 +137,7 @@ impl Transactions {
 
     /// Records that there was nothing left to undo, so that nobody looks again.
     fn compensate_nothing(&self, txn: &mut Txn, undo_next: Lsn) -> Result<(), TxnError> {
-        let body =
-            Body::Compensate { undo_next, changes: Vec::new(), action: FileAction::None };
+        let body = Body::Compensate { undo_next, changes: Vec::new(), action: FileAction::None };
         self.append(Some(txn), body).map(|_| ())
     }
 }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use campanile_format::map::{self, Map, Run};
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
-use campanile_format::{FileId, Lsn, PageId, PageNo, PageOp, Plain, PlainMut, page_op};
+use campanile_format::{FileId, Lsn, PageBytes, PageId, PageNo, PageOp, Plain, PlainMut, page_op};
 use campanile_pagestore::{PageWrite, StoreError};
 use parking_lot::Mutex;
 
@@ -90,9 +90,8 @@ impl Transactions {
         let mut hint = self.space.get(file);
         loop {
             let mut map = self.latch_map(file, hint.group)?;
-            let picked = map.search(|bits| {
-                pick(bits, hint.bit, count).or_else(|| pick(bits, 0, count))
-            });
+            let picked =
+                map.search(|bits| pick(bits, hint.bit, count).or_else(|| pick(bits, 0, count)));
             let Some(picked) = picked else {
                 drop(map);
                 hint = self.next_group(file, hint)?;
@@ -159,9 +158,8 @@ impl Transactions {
         loop {
             let mut map = self.latch_map(file, hint.group)?;
             let run = map.search(|bits| bits.find_run(0, want));
-            let place = run.and_then(|run| {
-                Some((run, map::page_of(page_bytes, hint.group, run.first)?))
-            });
+            let place =
+                run.and_then(|run| Some((run, map::page_of(page_bytes, hint.group, run.first)?)));
             let Some((Run { first: bit, count }, first)) = place else {
                 drop(map);
                 hint = self.next_group(file, hint)?;
@@ -221,7 +219,7 @@ impl MapChange<'_> {
     /// Searches the map as it will be after the operations so far (none, or the one that makes
     /// it).
     fn search<T>(&self, find: impl Fn(&Map<Plain<'_>>) -> T) -> T {
-        let mut copy = vec![0; self.page.page_bytes()];
+        let mut copy = vec![0; self.page.bytes().len()];
         if self.ops.is_empty() {
             self.page.copy_page(&mut copy);
         } else {

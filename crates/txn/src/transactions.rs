@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use campanile_format::planted::{self, Bug};
 use campanile_format::control::Control;
+use campanile_format::planted::{self, Bug};
 use campanile_format::record::Body;
 use campanile_format::{EnvironmentId, FileId, Lsn, TxnId};
 use campanile_lock::LockTable;
@@ -177,8 +177,7 @@ impl Transactions {
 
     fn append_commit(&self, txn: &mut Txn) -> Result<Lsn, TxnError> {
         let _order = self.commit_order.lock();
-        let body =
-            Body::Commit { time_us: self.wal.commit_time_us(), durable: self.wal.durable() };
+        let body = Body::Commit { time_us: self.wal.commit_time_us(), durable: self.wal.durable() };
         self.append(Some(txn), body).map(|(lsn, _)| lsn)
     }
 

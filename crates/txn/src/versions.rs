@@ -240,9 +240,8 @@ impl Versions {
         // Looked at second: a spilling writer marks the file before it withdraws its versions.
         if self.wide_count.load(Ordering::Acquire) > 0 {
             let wide = self.wide.lock();
-            let hidden = |one: &&WideVersion| {
-                one.file == file && !one.writer.visible_at(read_sequence)
-            };
+            let hidden =
+                |one: &&WideVersion| one.file == file && !one.writer.visible_at(read_sequence);
             match wide.iter().find(hidden).map(|one| one.wide) {
                 None => {}
                 Some(Wide::Spilled) => return None,

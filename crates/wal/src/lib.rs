@@ -40,3 +40,6 @@ pub use scanner::Scanner;
 pub use stats::WalStats;
 pub use tail::{Evidence, Found, Successor, Verdict};
 pub use wal::Wal;
+
+// What a log is opened with and answers with; `txn` above knows them by this name only.
+pub use campanile_vfs::{Clock, Poison, Poisoned};

@@ -1,11 +1,15 @@
 //! One open file: the [`File`] trait.
 //!
 //! Owns the contract of positional I/O and the loops over short results. Promises that the
-//! provided loops end: a call that makes no progress is an error, never a spin. Must never
-//! remember a position, buffer bytes, or retry anything but an interrupted call.
+//! provided loops end: a call that makes no progress, or is interrupted without end, is an error,
+//! never a spin. Must never remember a position, buffer bytes, or retry anything but an
+//! interrupted call.
 
 use std::fmt;
 use std::io;
+
+/// Interruptions in a row after which a loop gives up: no signal comes so often, a fault may.
+const INTERRUPTIONS_MAX: u32 = 100;
 
 /// An open file, addressed by offset. Handles are shared between threads.
 ///
@@ -50,12 +54,12 @@ pub trait File: Send + Sync + fmt::Debug {
 
     /// Reads until `buf` is full or the file ends; returns how many bytes were read.
     fn read_full_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut done = 0;
+        let (mut done, mut interrupted) = (0, 0);
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             match self.read_at(rest, advance(offset, done)?) {
                 Ok(0) => break,
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(count) => (done, interrupted) = (done + count, 0),
+                Err(error) if may_retry(&error, &mut interrupted) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -77,7 +81,7 @@ pub trait File: Send + Sync + fmt::Debug {
 
     /// Writes all of `buf`.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        let mut done = 0;
+        let (mut done, mut interrupted) = (0, 0);
         while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
             match self.write_at(rest, advance(offset, done)?) {
                 Ok(0) => {
@@ -86,13 +90,18 @@ pub trait File: Send + Sync + fmt::Debug {
                         format!("no byte was taken at offset {offset} + {done}"),
                     ));
                 }
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(count) => (done, interrupted) = (done + count, 0),
+                Err(error) if may_retry(&error, &mut interrupted) => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
+}
+
+fn may_retry(error: &io::Error, interrupted: &mut u32) -> bool {
+    *interrupted += 1;
+    error.kind() == io::ErrorKind::Interrupted && *interrupted <= INTERRUPTIONS_MAX
 }
 
 /// `offset + done`, refusing to wrap.

@@ -1,3 +1,4 @@
+//! Every byte on disk and in the log, and the pure functions that change a page.
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]

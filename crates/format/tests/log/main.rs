@@ -7,6 +7,8 @@ mod document;
 mod frames;
 mod golden;
 mod headers;
+#[path = "../shared/hexdump.rs"]
+mod hexdump;
 mod planted;
 mod records;
 mod samples;

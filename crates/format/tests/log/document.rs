@@ -3,7 +3,7 @@
 use campanile_format::record::kind;
 use campanile_format::{codec::Reader, frame, header, log_file};
 
-use crate::golden;
+use crate::hexdump;
 use crate::samples::{self, AT, BACK};
 
 const DOCUMENT: &str = include_str!("../../FORMAT.md");
@@ -219,6 +219,6 @@ fn the_worked_example_is_the_golden_file() {
     let records = samples::records();
     let (name, record) = &records[0];
     assert_eq!(*name, "update-insert");
-    let hex = golden::hex(&samples::framed(record));
+    let hex = hexdump::hex(&samples::framed(record));
     assert!(DOCUMENT.contains(&hex), "{hex}");
 }

@@ -3,7 +3,7 @@
 //! Owns: [`RecoveryError`]. Promises: names file, page and LSN, and says what helps. Must never:
 //! stand for something that reopening would have solved.
 
-use campanile_format::{FileId, FormatError, Lsn, PageId, TxnId};
+use campanile_format::{FileId, Lsn, PageId, TxnId};
 use campanile_pagestore::StoreError;
 use campanile_txn::TxnError;
 use campanile_wal::WalError;
@@ -40,14 +40,6 @@ pub enum RecoveryError {
         home: String,
         /// What to do.
         hint: &'static str,
-    },
-    /// A log record cannot be read although its checksum holds.
-    #[error("log record {lsn} cannot be used: {source}")]
-    Record {
-        /// The record.
-        lsn: Lsn,
-        /// What is wrong.
-        source: FormatError,
     },
     /// The records of the log contradict each other.
     #[error("the log contradicts itself at {lsn}: {why}; restore from a backup")]
@@ -96,13 +88,13 @@ pub enum RecoveryError {
         /// Its record.
         lsn: Lsn,
     },
-    /// The environment was made with another page size.
-    #[error("this environment has pages of {found} bytes, not {wanted}")]
-    PageSize {
-        /// What was asked for.
-        wanted: usize,
-        /// What it has.
-        found: usize,
+    /// There is an environment, but what it needs most is lost or damaged.
+    #[error("the environment in {home} cannot be opened: {why}")]
+    Unusable {
+        /// The directory.
+        home: String,
+        /// What is wrong, and what helps.
+        why: &'static str,
     },
     /// The hook said stop. Nothing is lost: the next open begins again.
     #[error("recovery was stopped in its {phase} phase at {at}; the next open begins it again")]

@@ -1,1 +1,25 @@
-//! Not built yet.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod analysis;
+mod create;
+mod decide;
+mod error;
+mod open;
+mod plan;
+mod progress;
+mod recover;
+mod redo;
+mod report;
+mod start_point;
+
+pub use decide::{Contradiction, Decision, PageState, decide};
+pub use error::RecoveryError;
+pub use open::{OpenOptions, Opened, dry_run, open};
+pub use progress::{Hook, Phase, Progress};
+pub use report::{
+    Outcome, PhaseTime, PreparedReport, RecoveryReport, RedoCounts, UndoCounts,
+};
+pub use start_point::{CleanEnd, ControlState, LogState, Start, choose};

@@ -113,8 +113,8 @@ pub struct RecoveryReport {
     pub records: u64,
     /// Bytes of a torn tail that were cut.
     pub tail_bytes_cut: u64,
-    /// True if whole records stood behind the cut: they were never acknowledged.
-    pub tail_survivors: bool,
+    /// Whole records that stood behind the cut: they were never acknowledged.
+    pub tail_survivors: u64,
     /// Commits in the log that was read: all of them are in the data now.
     pub committed: u64,
     /// Rollbacks in the log that was read that had been finished.
@@ -160,8 +160,11 @@ impl RecoveryReport {
             self.redo, self.end, self.records, self.log_bytes, self.log_files
         )?;
         if self.tail_bytes_cut > 0 {
-            let behind = if self.tail_survivors { ", whole records behind it" } else { "" };
-            writeln!(f, "  tail      {} bytes never acknowledged, cut{behind}", self.tail_bytes_cut)?;
+            writeln!(
+                f,
+                "  tail      {} bytes cut, never acknowledged ({} whole records among them)",
+                self.tail_bytes_cut, self.tail_survivors
+            )?;
         }
         if self.torn_pages_repaired > 0 {
             writeln!(f, "  torn      {} pages repaired", self.torn_pages_repaired)?;

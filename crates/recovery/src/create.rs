@@ -1,0 +1,136 @@
+//! A new environment.
+//!
+//! Owns: the order in which its first files appear. Promises: the control file comes last, so
+//! that a creation cut short leaves nothing that looks like an environment, and is simply done
+//! again (R6). Must never: touch a directory that holds anything else of value.
+
+use std::path::Path;
+
+use campanile_format::control::Control;
+use campanile_format::log_file::FIRST_RECORD_OFFSET;
+use campanile_format::{EnvironmentId, Features, FileId, Lsn, Timeline, TxnId, names};
+use campanile_vfs::{Host, Open, Poison};
+use campanile_wal::{ControlFile, Start, Wal, WalOptions};
+
+use crate::error::RecoveryError;
+use crate::open::OpenOptions;
+use crate::start_point::LogState;
+
+/// Makes the directories, the first log file and, last, the control file.
+pub(crate) fn create(
+    host: &Host,
+    poison: &Poison,
+    home: &Path,
+    options: &OpenOptions,
+) -> Result<(Wal, ControlFile, Control), RecoveryError> {
+    let dir = home.join(names::LOG_DIR);
+    make_dir(host, home)?;
+    make_dir(host, &dir)?;
+    sync_dir(host, home)?;
+    clear_remains(host, &dir)?;
+    let environment = new_id(host);
+    let timeline = Timeline(1);
+    let wal_options = WalOptions {
+        file_bytes: options.log_file_bytes,
+        buffer_bytes: options.log_buffer_bytes,
+        ..WalOptions::new(dir, environment, timeline)
+    };
+    let wal = Wal::open(host, poison, wal_options, Start::New)?;
+    let control = Control {
+        features: Features::default(),
+        environment,
+        timeline,
+        page_bytes: options.store.page_bytes as u32,
+        log_file_bytes: options.log_file_bytes,
+        generation: 1,
+        checkpoint: Lsn::NONE,
+        redo: Lsn::new(1, FIRST_RECORD_OFFSET),
+        durable: wal.durable(),
+        clean_end: None,
+        next_txn: TxnId(1),
+        next_file: FileId::MIN_USER,
+        time_us: host.clock.now_us(),
+    };
+    let control_file = ControlFile::create(host, poison, home, &control)?;
+    Ok((wal, control_file, control))
+}
+
+/// A number that no other environment has.
+fn new_id(host: &Host) -> EnvironmentId {
+    let (high, low) = (host.random.next_u64(), host.random.next_u64());
+    let mut id = [0; 16];
+    let (first, second) = id.split_at_mut(8);
+    first.copy_from_slice(&high.to_le_bytes());
+    second.copy_from_slice(&low.to_le_bytes());
+    EnvironmentId(id)
+}
+
+/// What stands in the log directory.
+pub(crate) fn log_state(host: &Host, dir: &Path) -> Result<LogState, RecoveryError> {
+    let files = log_files(host, dir)?;
+    match files.as_slice() {
+        [] => Ok(LogState::None),
+        [1] if is_blank(host, &dir.join(names::log_file(1)))? => Ok(LogState::Empty),
+        _ => Ok(LogState::Filled),
+    }
+}
+
+/// True if there is nothing behind the header.
+fn is_blank(host: &Host, path: &Path) -> Result<bool, RecoveryError> {
+    let failed = |source| io("read", path, source);
+    let file = host.vfs.open(path, Open::Read).map_err(failed)?;
+    let mut buffer = vec![0; 1 << 16];
+    let mut offset = u64::from(FIRST_RECORD_OFFSET);
+    loop {
+        let count = file.read_full_at(&mut buffer, offset).map_err(failed)?;
+        let read = buffer.get(..count).unwrap_or_default();
+        if read.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        if count < buffer.len() {
+            return Ok(true);
+        }
+        offset += count as u64;
+    }
+}
+
+/// Removes the log file that a creation left which got no further.
+fn clear_remains(host: &Host, dir: &Path) -> Result<(), RecoveryError> {
+    for number in log_files(host, dir)? {
+        let path = dir.join(names::log_file(number));
+        host.vfs.remove(&path).map_err(|source| io("remove", &path, source))?;
+    }
+    sync_dir(host, dir)
+}
+
+fn log_files(host: &Host, dir: &Path) -> Result<Vec<u32>, RecoveryError> {
+    let listed = list(host, dir)?;
+    let mut files: Vec<u32> = listed.iter().filter_map(|n| names::parse_log_file(n)).collect();
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// True if there is any data file.
+pub(crate) fn has_data(host: &Host, dir: &Path) -> Result<bool, RecoveryError> {
+    Ok(list(host, dir)?.iter().any(|name| names::parse_data_file(name).is_some()))
+}
+
+fn list(host: &Host, dir: &Path) -> Result<Vec<String>, RecoveryError> {
+    let failed = |source| io("list", dir, source);
+    if !host.vfs.exists(dir).map_err(failed)? {
+        return Ok(Vec::new());
+    }
+    host.vfs.list(dir).map_err(failed)
+}
+
+fn make_dir(host: &Host, dir: &Path) -> Result<(), RecoveryError> {
+    host.vfs.create_dir(dir).map_err(|source| io("create", dir, source))
+}
+
+fn sync_dir(host: &Host, dir: &Path) -> Result<(), RecoveryError> {
+    host.vfs.sync_dir(dir).map_err(|source| io("sync", dir, source))
+}
+
+fn io(action: &'static str, path: &Path, source: std::io::Error) -> RecoveryError {
+    RecoveryError::Io { action, path: path.display().to_string(), source }
+}

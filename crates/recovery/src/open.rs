@@ -1,0 +1,260 @@
+//! Opening an environment, in whatever state it is: new, closed, or left by a crash.
+//!
+//! Owns: [`open`] and [`dry_run`]: gathering what the decision of `start_point.rs` needs, and
+//! wiring the layers. Promises: whatever comes back is open, consistent, and says so in the
+//! control file before anything changes. Must never: write before it has decided.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use campanile_format::control::Control;
+use campanile_format::{EnvironmentId, Lsn, names};
+use campanile_lock::{LockOptions, LockTable};
+use campanile_pagestore::{PageStore, StoreOptions};
+use campanile_txn::{
+    FlushLogFirst, LogicalUndo, Parts, Transactions, TransactionsOptions,
+};
+use campanile_vfs::{Host, Poison};
+use campanile_wal::{
+    ControlFile, LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT, Start as LogStart, Wal,
+    WalError, WalOptions,
+};
+
+use crate::create::{create, has_data, log_state};
+use crate::error::RecoveryError;
+use crate::plan::Plan;
+use crate::progress::{Hook, Pulse};
+use crate::recover::recover;
+use crate::report::{Outcome, RecoveryReport};
+use crate::start_point::{CleanEnd, ControlState, LogState, Start, choose};
+
+/// How to open an environment.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Make a new environment if there is none.
+    pub create: bool,
+    /// The page store. Its home and environment are filled in; its page size is that of a new
+    /// environment, an existing one has its own.
+    pub store: StoreOptions,
+    /// Length of log files made from now on.
+    pub log_file_bytes: u32,
+    /// Log waiting in memory beyond this is handed to the operating system.
+    pub log_buffer_bytes: usize,
+    /// Locks.
+    pub locks: LockOptions,
+    /// Transactions.
+    pub transactions: TransactionsOptions,
+}
+
+impl OpenOptions {
+    /// The defaults: creates, and recovers.
+    #[must_use]
+    pub fn new() -> OpenOptions {
+        OpenOptions {
+            create: true,
+            store: StoreOptions::new("", EnvironmentId([0; 16])),
+            log_file_bytes: LOG_FILE_BYTES_DEFAULT,
+            log_buffer_bytes: LOG_BUFFER_BYTES_DEFAULT,
+            locks: LockOptions::default(),
+            transactions: TransactionsOptions::default(),
+        }
+    }
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An open environment, below its databases.
+#[derive(Debug)]
+pub struct Opened {
+    /// The door to everything: the log, the pages and the locks hang on it.
+    pub transactions: Arc<Transactions>,
+    /// How it came up.
+    pub report: RecoveryReport,
+}
+
+/// Opens the environment in `home`: creates it, goes on where it was closed, or recovers it.
+///
+/// The caller holds the home's lock. `undo` is asked to roll back what was running at a crash;
+/// `hook` hears how far recovery is and may stop it.
+pub fn open(
+    host: &Host,
+    home: &Path,
+    options: &OpenOptions,
+    undo: Arc<dyn LogicalUndo>,
+    hook: &mut Hook<'_>,
+) -> Result<Opened, RecoveryError> {
+    let opening = Opening { host, home, options, poison: Poison::new(), undo };
+    let found = Found::look(host, home)?;
+    let mut start = found.choose(CleanEnd::Exact);
+    if let (Start::Continue(end), Some(control)) = (start, found.control) {
+        match opening.go_on(control, end) {
+            Err(RecoveryError::Wal(WalError::PastCleanEnd { .. })) => {
+                start = found.choose(CleanEnd::Beyond);
+            }
+            result => return result,
+        }
+    }
+    match (start, found.control) {
+        (Start::Create, _) if options.create => opening.create(),
+        (Start::Create, _) => Err(no_environment(home, "create it first")),
+        (Start::Recover(reason), Some(control)) => {
+            recover(&opening, control, reason, &mut Pulse::new(hook))
+        }
+        (Start::Refuse(hint), _) => Err(found.refuse(home, hint)),
+        (Start::Recover(_) | Start::Continue(_), _) => {
+            unreachable!("decided on a control file that was read")
+        }
+    }
+}
+
+/// What [`open`] would do, without writing anything.
+pub fn dry_run(
+    host: &Host,
+    home: &Path,
+    hook: &mut Hook<'_>,
+) -> Result<RecoveryReport, RecoveryError> {
+    let found = Found::look(host, home)?;
+    let Some(control) = found.control else {
+        return Err(match found.choose(CleanEnd::Exact) {
+            Start::Refuse(hint) => found.refuse(home, hint),
+            _ => no_environment(home, "nothing to recover"),
+        });
+    };
+    if let Start::Refuse(hint) = found.choose(CleanEnd::Exact) {
+        return Err(found.refuse(home, hint));
+    }
+    let plan = Plan::read(host, home, control, &mut Pulse::new(hook))?;
+    let beyond = control.clean_end.is_some_and(|end| plan.end.end > end);
+    let end = if beyond { CleanEnd::Beyond } else { CleanEnd::Exact };
+    Ok(match found.choose(end) {
+        Start::Recover(reason) => {
+            RecoveryReport { outcome: Outcome::DryRun, ..plan.describe(reason) }
+        }
+        _ => RecoveryReport { outcome: Outcome::Clean, ..plan.describe("") },
+    })
+}
+
+/// What was found in a home.
+struct Found {
+    control: Option<Control>,
+    state: ControlState,
+    log: LogState,
+    data: bool,
+}
+
+impl Found {
+    fn look(host: &Host, home: &Path) -> Result<Found, RecoveryError> {
+        let (control, state) = match ControlFile::read(&*host.vfs, home) {
+            Ok(control) => {
+                let state = control.clean_end.map_or(ControlState::Open, ControlState::Clean);
+                (Some(control), state)
+            }
+            Err(WalError::NoControl { .. }) => (None, ControlState::Absent),
+            Err(WalError::Corrupt { .. }) => (None, ControlState::Damaged),
+            Err(error) => return Err(error.into()),
+        };
+        let log = log_state(host, &home.join(names::LOG_DIR))?;
+        let data = has_data(host, &home.join(names::DATA_DIR))?;
+        Ok(Found { control, state, log, data })
+    }
+
+    fn choose(&self, end: CleanEnd) -> Start {
+        choose(self.state, self.log, self.data, end)
+    }
+
+    fn refuse(&self, home: &Path, hint: &'static str) -> RecoveryError {
+        match self.state {
+            ControlState::Absent => no_environment(home, hint),
+            _ => RecoveryError::Unusable { home: home.display().to_string(), why: hint },
+        }
+    }
+}
+
+fn no_environment(home: &Path, hint: &'static str) -> RecoveryError {
+    RecoveryError::NoEnvironment { home: home.display().to_string(), hint }
+}
+
+/// What all ways of opening share.
+pub(crate) struct Opening<'o> {
+    pub host: &'o Host,
+    pub home: &'o Path,
+    pub options: &'o OpenOptions,
+    pub poison: Poison,
+    pub undo: Arc<dyn LogicalUndo>,
+}
+
+impl Opening<'_> {
+    fn create(&self) -> Result<Opened, RecoveryError> {
+        let (wal, control_file, control) =
+            create(self.host, &self.poison, self.home, self.options)?;
+        let wal = Arc::new(wal);
+        let store = self.store(&wal, &control)?;
+        let transactions = self.wire(wal, store, control_file, control);
+        let report = RecoveryReport { outcome: Outcome::Created, ..RecoveryReport::default() };
+        Ok(Opened { transactions, report })
+    }
+
+    fn go_on(&self, control: Control, end: Lsn) -> Result<Opened, RecoveryError> {
+        let wal = Arc::new(self.wal(&control, LogStart::Continue { end })?);
+        let (control_file, control) = ControlFile::open(self.host, &self.poison, self.home)?;
+        wal.commit_times_after(control.time_us);
+        let store = self.store(&wal, &control)?;
+        let transactions = self.wire(wal, store, control_file, control);
+        transactions.mark_open()?;
+        Ok(Opened { transactions, report: RecoveryReport::default() })
+    }
+
+    /// Opens the log for appending.
+    pub fn wal(&self, control: &Control, start: LogStart) -> Result<Wal, RecoveryError> {
+        let dir = self.home.join(names::LOG_DIR);
+        let options = WalOptions {
+            file_bytes: self.options.log_file_bytes,
+            buffer_bytes: self.options.log_buffer_bytes,
+            ..WalOptions::new(dir, control.environment, control.timeline)
+        };
+        Ok(Wal::open(self.host, &self.poison, options, start)?)
+    }
+
+    /// Opens the page store behind the log.
+    pub fn store(
+        &self,
+        wal: &Arc<Wal>,
+        control: &Control,
+    ) -> Result<Arc<PageStore>, RecoveryError> {
+        let options = StoreOptions {
+            environment: control.environment,
+            home: self.home.to_owned(),
+            page_bytes: control.page_bytes as usize,
+            ..self.options.store.clone()
+        };
+        let barrier = Arc::new(FlushLogFirst::new(Arc::clone(wal)));
+        Ok(Arc::new(PageStore::open(self.host, &self.poison, options, barrier)?))
+    }
+
+    /// Puts the transactions on top.
+    pub fn wire(
+        &self,
+        wal: Arc<Wal>,
+        store: Arc<PageStore>,
+        control_file: ControlFile,
+        control: Control,
+    ) -> Arc<Transactions> {
+        let control = Control { log_file_bytes: self.options.log_file_bytes, ..control };
+        let parts = Parts {
+            poison: self.poison.clone(),
+            clock: Arc::clone(&self.host.clock),
+            wal,
+            store,
+            locks: Arc::new(LockTable::new(self.options.locks.clone())),
+            control_file,
+            control,
+        };
+        let transactions = Transactions::open(parts, self.options.transactions.clone());
+        transactions.set_undo(Arc::clone(&self.undo));
+        Arc::new(transactions)
+    }
+}

@@ -1,0 +1,184 @@
+//! Reading before writing: where recovery starts, where the log ends, who was running.
+//!
+//! Owns: [`Plan`], everything that is known before the first byte is written; a dry run stops
+//! here. Promises: reads only (R1). Must never: depend on a data file.
+
+use std::path::Path;
+
+use campanile_format::control::Control;
+use campanile_format::names;
+use campanile_format::record::{Body, Checkpoint, TxnEntry, TxnState};
+use campanile_format::Lsn;
+use campanile_txn::log_distance;
+use campanile_vfs::Host;
+use campanile_wal::{LogEnd, LogSet, Tail, WalError, find_end};
+
+use crate::analysis::Analysis;
+use crate::error::RecoveryError;
+use crate::progress::{Phase, Progress, Pulse};
+use crate::report::{PreparedReport, RecoveryReport};
+
+/// What reading alone tells.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub control: Control,
+    pub logs: LogSet,
+    pub checkpoint: Lsn,
+    pub redo: Lsn,
+    pub end: LogEnd,
+    pub analysis: Analysis,
+    warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Reads the log of a home.
+    pub fn read(
+        host: &Host,
+        home: &Path,
+        control: Control,
+        pulse: &mut Pulse<'_>,
+    ) -> Result<Plan, RecoveryError> {
+        let dir = home.join(names::LOG_DIR);
+        let logs = LogSet::open(&host.vfs, &dir, control.environment, control.timeline)?;
+        let mut warnings = Vec::new();
+        let (checkpoint, redo) = start(&logs, &control, &mut warnings)?;
+        let progress = Progress { phase: Phase::Analysis, at: redo, done: 0, total: 0 };
+        pulse.report(progress)?;
+        let end = find_end(&logs, redo, control.durable)?;
+        let analysis = Analysis::new(control.next_txn, control.next_file);
+        let mut plan = Plan { control, logs, checkpoint, redo, end, analysis, warnings };
+        plan.read_checkpoint()?;
+        plan.follow_log(pulse)?;
+        Ok(plan)
+    }
+
+    /// Takes over what the checkpoint recorded.
+    fn read_checkpoint(&mut self) -> Result<(), RecoveryError> {
+        if self.checkpoint.is_none() {
+            return Ok(());
+        }
+        let checkpoint = read_checkpoint(&self.logs, self.checkpoint)?;
+        self.analysis.adopt(&checkpoint);
+        if checkpoint.active_from.is_none() {
+            return Ok(());
+        }
+        for found in self.logs.forward(checkpoint.active_from, self.checkpoint)? {
+            let (_, buffer) = found?;
+            if let Body::ActiveTxns { entries } = buffer.record()?.body {
+                for entry in entries {
+                    let gid = self.gid_of(&entry)?;
+                    self.analysis.adopt_active(entry, &gid);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The coordinator's name of a prepared transaction: its last record says it.
+    fn gid_of(&self, entry: &TxnEntry) -> Result<Vec<u8>, RecoveryError> {
+        if entry.state != TxnState::Prepared {
+            return Ok(Vec::new());
+        }
+        let buffer = self.logs.read(entry.last)?;
+        match buffer.record()?.body {
+            Body::Prepare { gid, .. } => Ok(gid.to_vec()),
+            _ => Err(RecoveryError::Contradiction {
+                lsn: entry.last,
+                why: format!("{} is prepared, but this record does not prepare it", entry.id),
+            }),
+        }
+    }
+
+    fn follow_log(&mut self, pulse: &mut Pulse<'_>) -> Result<(), RecoveryError> {
+        for found in self.logs.forward(self.redo, self.end.end)? {
+            let (lsn, buffer) = found?;
+            self.analysis.follow(lsn, &buffer.record()?)?;
+            pulse.beat(self.progress(Phase::Analysis, lsn))?;
+        }
+        self.analysis.finish()
+    }
+
+    /// How far a pass over the log is.
+    pub fn progress(&self, phase: Phase, at: Lsn) -> Progress {
+        Progress { phase, at, done: self.bytes_to(at), total: self.bytes_to(self.end.end) }
+    }
+
+    fn bytes_to(&self, at: Lsn) -> u64 {
+        log_distance(self.redo, at, self.control.log_file_bytes)
+    }
+
+    /// What is known so far, for people.
+    pub fn describe(&self, reason: &str) -> RecoveryReport {
+        let (cut, survivors) = match self.end.tail {
+            Tail::Clean => (0, 0),
+            Tail::Torn { bytes_cut, survivors } => (bytes_cut, survivors),
+        };
+        let mut report = RecoveryReport::default();
+        report.reason = reason.to_owned();
+        report.checkpoint = self.checkpoint.to_string();
+        report.redo = self.redo.to_string();
+        report.end = self.end.end.to_string();
+        report.log_bytes = self.end.record_bytes;
+        report.log_files = u64::from(self.end.end.file().saturating_sub(self.redo.file())) + 1;
+        report.records = self.end.records;
+        report.tail_bytes_cut = cut;
+        report.tail_survivors = survivors;
+        report.committed = self.analysis.committed;
+        report.aborted = self.analysis.aborted;
+        report.undo.transactions = self.analysis.losers().len() as u64;
+        report.prepared = self
+            .analysis
+            .prepared()
+            .map(|(entry, gid)| PreparedReport {
+                txn: entry.id.0,
+                gid: String::from_utf8_lossy(gid).into_owned(),
+            })
+            .collect();
+        report.warnings.clone_from(&self.warnings);
+        report
+    }
+}
+
+/// The checkpoint to start from: the one the control file names. Only if its log is gone, which
+/// means that the newer control slot is damaged and this is the older one, the newest checkpoint
+/// in the log that is there: a checkpoint record by itself proves what was durable when it was
+/// written.
+fn start(
+    logs: &LogSet,
+    control: &Control,
+    warnings: &mut Vec<String>,
+) -> Result<(Lsn, Lsn), RecoveryError> {
+    let named = (control.checkpoint, control.redo);
+    let oldest = logs.oldest_readable()?;
+    if control.redo >= oldest {
+        return Ok(named);
+    }
+    let mut newest = None;
+    let end = find_end(logs, oldest, control.durable)?;
+    for found in logs.forward(oldest, end.end)? {
+        let (lsn, buffer) = found?;
+        if let Body::Checkpoint(checkpoint) = buffer.record()?.body
+            && checkpoint.redo.min(checkpoint.undo_low) >= oldest
+        {
+            newest = Some((lsn, checkpoint.redo));
+        }
+    }
+    let Some(newest) = newest else { return Ok(named) };
+    warnings.push(format!(
+        "the control file names the checkpoint {}, whose log is gone: its newer slot must be \
+         damaged; started from the newest checkpoint in the log instead",
+        control.checkpoint
+    ));
+    Ok(newest)
+}
+
+fn read_checkpoint(logs: &LogSet, lsn: Lsn) -> Result<Checkpoint, RecoveryError> {
+    let buffer = logs.read(lsn)?;
+    match buffer.record()?.body {
+        Body::Checkpoint(checkpoint) => Ok(checkpoint),
+        other => Err(RecoveryError::Wal(WalError::NoRecord {
+            lsn,
+            why: format!("the control file says checkpoint, the log says {}", other.name()),
+        })),
+    }
+}

@@ -19,8 +19,6 @@ pub struct Analysis {
     open: BTreeMap<TxnId, Open>,
     /// Files that the log removes, and where: no change of theirs is replayed.
     removed: BTreeMap<FileId, Lsn>,
-    /// Files that the log makes.
-    created: BTreeMap<FileId, Lsn>,
     /// No transaction has this number, or any above.
     pub next_txn: TxnId,
     /// No file has this number, or any above.
@@ -78,7 +76,6 @@ impl Analysis {
             }
             Body::FileCreate { file, .. } => {
                 self.next_file = self.next_file.max(FileId(file.0.saturating_add(1)));
-                self.created.insert(*file, lsn);
                 self.go_on(lsn, record)?;
             }
             Body::FileRemove { file } => {
@@ -173,12 +170,6 @@ impl Analysis {
     pub fn is_removed(&self, file: FileId) -> bool {
         self.removed.contains_key(&file)
     }
-
-    /// The files that the log makes or removes.
-    #[must_use]
-    pub fn file_counts(&self) -> (usize, usize) {
-        (self.created.len(), self.removed.len())
-    }
 }
 
 #[cfg(test)]
@@ -224,11 +215,8 @@ mod tests {
         let mut analysis = fresh();
         analysis.follow(at(600), &update(T7, Lsn::NONE)).unwrap();
         analysis.follow(at(700), &update(T7, at(600))).unwrap();
-        let undone = Body::Compensate {
-            undo_next: at(600),
-            changes: Vec::new(),
-            action: FileAction::None,
-        };
+        let undone =
+            Body::Compensate { undo_next: at(600), changes: Vec::new(), action: FileAction::None };
         analysis.follow(at(800), &record(T7, at(700), undone)).unwrap();
         assert_eq!(analysis.losers()[0].undo_next, at(600));
         assert_eq!(analysis.losers()[0].last, at(800));

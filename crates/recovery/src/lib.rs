@@ -19,7 +19,5 @@ pub use decide::{Contradiction, Decision, PageState, decide};
 pub use error::RecoveryError;
 pub use open::{OpenOptions, Opened, dry_run, open};
 pub use progress::{Hook, Phase, Progress};
-pub use report::{
-    Outcome, PhaseTime, PreparedReport, RecoveryReport, RedoCounts, UndoCounts,
-};
+pub use report::{Outcome, PhaseTime, PreparedReport, RecoveryReport, RedoCounts, UndoCounts};
 pub use start_point::{CleanEnd, ControlState, LogState, Start, choose};

@@ -9,10 +9,9 @@ use std::sync::Arc;
 
 use campanile_format::control::Control;
 use campanile_format::{EnvironmentId, Lsn, names};
-use campanile_lock::{LockOptions, LockTable};
 use campanile_pagestore::{PageStore, StoreOptions};
 use campanile_txn::{
-    FlushLogFirst, LogicalUndo, Parts, Transactions, TransactionsOptions,
+    FlushLogFirst, LockOptions, LockTable, LogicalUndo, Parts, Transactions, TransactionsOptions,
 };
 use campanile_vfs::{Host, Poison};
 use campanile_wal::{

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
+use campanile_format::Lsn;
 use campanile_format::control::Control;
 use campanile_format::names;
 use campanile_format::record::{Body, Checkpoint, TxnEntry, TxnState};
-use campanile_format::Lsn;
 use campanile_txn::log_distance;
 use campanile_vfs::Host;
 use campanile_wal::{LogEnd, LogSet, Tail, WalError, find_end};

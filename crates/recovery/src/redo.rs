@@ -46,7 +46,9 @@ impl<'a> Redo<'a> {
         match &record.body {
             Body::FileCreate { file, durable } => self.create(*file, *durable)?,
             Body::FileRemove { file }
-            | Body::Compensate { action: FileAction::RemoveFile(file), .. } => self.remove(*file)?,
+            | Body::Compensate { action: FileAction::RemoveFile(file), .. } => {
+                self.remove(*file)?
+            }
             _ => {}
         }
         for change in record.changes() {
@@ -102,9 +104,8 @@ impl<'a> Redo<'a> {
         };
         match decide(state, change.prev_page_lsn, lsn, makes_anew) {
             Decision::Apply => {
-                page_op::check_all(&change.ops, id, &page.bytes()).map_err(|why| {
-                    RecoveryError::Page { page: id, lsn, why: why.to_string() }
-                })?;
+                page_op::check_all(&change.ops, id, &page.bytes())
+                    .map_err(|why| RecoveryError::Page { page: id, lsn, why: why.to_string() })?;
                 page.begin_change(lsn);
                 let stamp = if planted::is(Bug::RedoWithoutStamp) { page.lsn() } else { lsn };
                 page.apply(&change.ops, stamp);

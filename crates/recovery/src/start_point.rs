@@ -71,9 +71,9 @@ pub fn choose(control: ControlState, log: LogState, data: bool, end: CleanEnd) -
         (ControlState::Absent, _) => Start::Refuse(
             "but there are data or log files: the control file is lost; restore from a backup",
         ),
-        (ControlState::Damaged, _) => Start::Refuse(
-            "both slots of the control file are damaged; restore from a backup",
-        ),
+        (ControlState::Damaged, _) => {
+            Start::Refuse("both slots of the control file are damaged; restore from a backup")
+        }
         (ControlState::Clean(_) | ControlState::Open, LogState::None) => {
             Start::Refuse("the log directory is empty; put the log back, or restore from a backup")
         }

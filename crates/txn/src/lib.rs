@@ -31,3 +31,6 @@ pub use stats::TxnStats;
 pub use transaction::{Durability, Savepoint, Txn, TxnOptions};
 pub use transactions::{Parts, Transactions, TransactionsOptions};
 pub use versions::{Before, Seen};
+
+// What a transaction layer is opened with; `recovery` above knows them by this name only.
+pub use campanile_lock::{LockOptions, LockTable};

@@ -160,12 +160,18 @@ impl Inode {
         !self.ops.is_empty() || self.cache_astray || self.renamed_unsynced || self.owed.is_some()
     }
 
-    /// Remembers a write as a version that a stale read may return.
+    /// Remembers a write that is about to be made, and what it replaces, as versions that a stale
+    /// read may return.
     pub(super) fn remember(&mut self, bytes: &[u8], offset: u64) {
-        if self.versions.len() == VERSIONS_KEPT {
-            self.versions.remove(0);
+        let end = offset + bytes.len() as u64;
+        if end <= self.cache.len() && !self.versions.iter().any(|(at, _)| *at == offset) {
+            let mut before = vec![0; bytes.len()];
+            self.cache.read(&mut before, offset);
+            self.versions.push((offset, before.into()));
         }
         self.versions.push((offset, bytes.into()));
+        let surplus = self.versions.len().saturating_sub(VERSIONS_KEPT);
+        self.versions.drain(..surplus);
     }
 
     /// Versions older than the newest of their place that lie within `offset..offset + len`.

@@ -149,14 +149,18 @@ pub trait PageBytesMut: PageBytes {
 }
 
 /// The first up to eight bytes of `bytes` as a little-endian number, zeros after them.
+#[inline]
 pub(crate) fn le_prefix(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(chunk) => u64::from_le_bytes(*chunk),
-        None => {
-            let mut chunk = [0; 8];
-            chunk.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-            u64::from_le_bytes(chunk)
+    if let Some(chunk) = bytes.first_chunk::<8>() {
+        return u64::from_le_bytes(*chunk);
+    }
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // Two reads that overlap where there are fewer than eight bytes.
+        (Some(first), Some(last)) => {
+            let last = u64::from(u32::from_le_bytes(*last)) << (8 * (bytes.len() - 4));
+            u64::from(u32::from_le_bytes(*first)) | last
         }
+        _ => bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)),
     }
 }
 

@@ -29,7 +29,7 @@ bugs! {
     FrameChecksumSkipsHeader,
     /// A record with a wrong checksum is taken for good.
     FrameChecksumIgnored,
-    /// A page's checksum is not seeded with its file and page number.
+    /// A page passes its check wherever it was read from.
     PageChecksumWithoutIdentity,
     /// A flush reports the log durable without syncing it.
     LogSyncSkipped,

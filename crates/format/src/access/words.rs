@@ -146,8 +146,14 @@ impl PageBytesMut for Words<'_> {
         let mut at = offset;
         while at < end {
             let odd = at % 8;
-            let take = (end - at).min(8 - odd);
-            self.merge(at / 8, low_bytes(take) << (8 * odd), pattern);
+            if odd == 0
+                && let Some(whole) = self.0.get(at / 8..end / 8)
+            {
+                whole.iter().for_each(|word| word.store(pattern, Relaxed));
+                at += 8 * whole.len();
+            }
+            let take = (end - at).min(8 - at % 8);
+            self.merge(at / 8, low_bytes(take) << (8 * (at % 8)), pattern);
             at += take;
         }
     }

@@ -50,6 +50,8 @@ pub struct NodeBuilder {
     page: Vec<u8>,
     layout: Layout,
     level: u8,
+    /// Key and value on their way from another node; kept for the next.
+    scratch: (Vec<u8>, Vec<u8>),
 }
 
 /// A finished node: its bytes up to the last slot and from the first heap byte on.
@@ -143,7 +145,7 @@ impl NodeBuilder {
         let prefix_len = upper.map_or(0, |upper| common_prefix(lower, upper));
         let live_bytes = page_bytes - heap_start;
         let layout = Layout { count: 0, heap_start, live_bytes, prefix_len };
-        NodeBuilder { page, layout, level }
+        NodeBuilder { page, layout, level, scratch: Default::default() }
     }
 
     /// Bytes that all keys of the node have in common, by its fences.
@@ -204,18 +206,20 @@ impl NodeBuilder {
     /// fit.
     #[must_use = "an entry that does not fit is not in the node"]
     pub fn push_from<P: PageBytes>(&mut self, other: &Node<P>, slot: usize) -> bool {
-        let key = other.key(slot);
+        let (mut key, mut value) = std::mem::take(&mut self.scratch);
+        other.key_into(slot, &mut key);
         self.assert_above_last(&key);
-        if self.level > 0 {
-            let child = other.child_at(Some(slot));
-            return self.push(self.suffix(&key), Payload::Child(child), false);
-        }
-        let mut bytes = Vec::new();
-        let value = match other.value_into(slot, &mut bytes) {
-            Some(overflow) => Value::Overflow(overflow),
-            None => Value::Inline(&bytes),
+        let payload = if self.level > 0 {
+            Payload::Child(other.child_at(Some(slot)))
+        } else {
+            Payload::Value(match other.value_into(slot, &mut value) {
+                Some(overflow) => Value::Overflow(overflow),
+                None => Value::Inline(&value),
+            })
         };
-        self.push(self.suffix(&key), Payload::Value(value), other.is_ghost(slot))
+        let fits = self.push(self.suffix(&key), payload, other.is_ghost(slot));
+        self.scratch = (key, value);
+        fits
     }
 
     fn suffix<'k>(&self, key: &'k [u8]) -> &'k [u8] {
@@ -233,7 +237,7 @@ impl NodeBuilder {
         }
     }
 
-    pub(crate) fn push(&mut self, suffix: &[u8], payload: Payload<'_>, ghost: bool) -> bool {
+    fn push(&mut self, suffix: &[u8], payload: Payload<'_>, ghost: bool) -> bool {
         let bytes = suffix.len() + payload.stored_len();
         if SLOT_BYTES + bytes > self.free_bytes() {
             return false;

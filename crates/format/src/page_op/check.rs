@@ -55,6 +55,10 @@ impl PageOp<'_> {
     }
 
     fn check_init(&self, id: PageId, size: usize) -> Result<(), Corrupt> {
+        if !matches!(self, PageOp::FormatMap { .. } | PageOp::FormatMeta(_)) {
+            let fixed = id.page == META_PAGE || map::is_map_page(size, id.page);
+            require(!fixed, "page number of a node or a value", page::PAGE_NO)?;
+        }
         match self {
             PageOp::Image { head, tail } => {
                 let whole = head.len() >= PAGE_HEADER_BYTES && head.len() + tail.len() <= size;

@@ -6,4 +6,5 @@ mod document;
 mod golden;
 #[path = "../shared/hexdump.rs"]
 mod hexdump;
+mod planted;
 mod tables;

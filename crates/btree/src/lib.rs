@@ -1,1 +1,38 @@
-//! Not built yet.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod builder_level;
+mod bulk_load;
+mod clean;
+mod cursor;
+mod descend;
+mod error;
+mod forest;
+mod graveyard;
+mod leaf_copy;
+mod long_value;
+mod merge;
+mod range;
+mod split;
+mod split_point;
+mod stamp;
+mod stats;
+mod tree;
+mod undo;
+mod value_reader;
+mod verify;
+mod verify_space;
+mod view;
+mod visible;
+mod write;
+
+pub use cursor::Cursor;
+pub use error::TreeError;
+pub use forest::Forest;
+pub use graveyard::PurgeReport;
+pub use range::Range;
+pub use stats::TreeStats;
+pub use tree::Tree;
+pub use value_reader::ValueReader;
+pub use verify::{Finding, VerifyReport};
+pub use view::{Reader, Seek};

@@ -1,0 +1,251 @@
+//! Giving room back: when, and where.
+//!
+//! Owns: the [`Backlog`] of pages that want a look and the cleaner's steps. Promises: bounded
+//! memory (beyond it a file is swept leaf by leaf), bounded work a step, one cleaner at a time, and
+//! nothing is purged that a transaction or a snapshot may still need (B7). Must never: be needed
+//! for correctness: a tree that is never cleaned is only larger.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use campanile_format::{FileId, PageId, PageNo, page};
+use campanile_txn::Transactions;
+use parking_lot::Mutex;
+
+use crate::descend::{Target, node_of};
+use crate::error::TreeError;
+use crate::forest::Forest;
+use crate::merge::Merged;
+use crate::tree::Tree;
+
+/// Pages the backlog remembers one by one.
+const MAX_QUEUED: usize = 4096;
+/// Pages looked at in one step.
+const STEP_PAGES: usize = 32;
+
+/// Where the sweep of a file stands.
+#[derive(Debug, Default)]
+struct Sweep {
+    /// Leaves below this key are done.
+    next: Vec<u8>,
+    /// More work turned up behind the sweep: once more from the beginning.
+    again: bool,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    queue: VecDeque<PageId>,
+    queued: HashSet<PageId>,
+    sweeps: BTreeMap<FileId, Sweep>,
+}
+
+/// Pages that may have something to give back.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    work: Mutex<Work>,
+    /// The graveyard may hold rows.
+    pub graves: AtomicBool,
+    /// Held by the one who cleans.
+    cleaning: Mutex<()>,
+}
+
+impl Backlog {
+    pub fn new() -> Backlog {
+        // After a restart nobody knows what the graveyard holds.
+        Backlog { work: Mutex::default(), graves: AtomicBool::new(true), cleaning: Mutex::default() }
+    }
+
+    /// `page` has a ghost, or is too empty.
+    pub fn note(&self, page: PageId) {
+        let mut work = self.work.lock();
+        if work.queued.contains(&page) {
+            return;
+        }
+        if work.queue.len() < MAX_QUEUED {
+            work.queued.insert(page);
+            work.queue.push_back(page);
+        } else {
+            work.sweeps.entry(page.file).and_modify(|sweep| sweep.again = true).or_default();
+        }
+    }
+
+    /// Sweeps all of `file`, leaf by leaf.
+    fn note_file(&self, file: FileId) {
+        let mut work = self.work.lock();
+        work.sweeps.entry(file).and_modify(|sweep| sweep.again = true).or_default();
+    }
+
+    fn take(&self) -> Option<PageId> {
+        let mut work = self.work.lock();
+        let page = work.queue.pop_front()?;
+        work.queued.remove(&page);
+        Some(page)
+    }
+
+    fn len(&self) -> usize {
+        self.work.lock().queue.len()
+    }
+
+    /// A file to sweep, and from which key on.
+    fn sweep(&self) -> Option<(FileId, Vec<u8>)> {
+        let work = self.work.lock();
+        work.sweeps.iter().next().map(|(file, sweep)| (*file, sweep.next.clone()))
+    }
+
+    /// The sweep of `file` has come to `next`, or to the end.
+    fn swept(&self, file: FileId, next: Option<Vec<u8>>) {
+        let mut work = self.work.lock();
+        let Some(sweep) = work.sweeps.get_mut(&file) else { return };
+        match next {
+            Some(next) => sweep.next = next,
+            None if sweep.again => *sweep = Sweep::default(),
+            None => {
+                work.sweeps.remove(&file);
+            }
+        }
+    }
+}
+
+/// What a look at a page led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Something was given back.
+    Changed,
+    /// Nothing to do here.
+    Clean,
+    /// There is something, but somebody may still need it.
+    TooEarly,
+}
+
+impl Forest {
+    /// One bounded piece of cleaning: ghosts, pages that are too empty, the graveyard. True if
+    /// anything was given back (then there may be more). Called between transactions, from any
+    /// thread; a second caller at the same time does nothing.
+    ///
+    /// # Errors
+    /// Damage, I/O.
+    pub fn clean(&self, txns: &Transactions) -> Result<bool, TreeError> {
+        let Some(_one_at_a_time) = self.backlog.cleaning.try_lock() else { return Ok(false) };
+        let mut changed = self.clean_queued(txns)?;
+        changed |= self.clean_swept(txns)?;
+        if self.backlog.graves.load(Ordering::Acquire) {
+            changed |= self.purge_some_graves(txns)?;
+        }
+        Ok(changed)
+    }
+
+    /// Asks for a look at every leaf of `file`, for instance to compact it.
+    pub fn sweep(&self, file: FileId) {
+        self.backlog.note_file(file);
+    }
+
+    fn clean_queued(&self, txns: &Transactions) -> Result<bool, TreeError> {
+        let mut changed = false;
+        for _ in 0..self.backlog.len().min(STEP_PAGES) {
+            let Some(page) = self.backlog.take() else { break };
+            match self.tree(txns, page.file).clean_page(page)? {
+                Look::Changed => changed = true,
+                Look::Clean => {}
+                Look::TooEarly => self.backlog.note(page),
+            }
+        }
+        Ok(changed)
+    }
+
+    fn clean_swept(&self, txns: &Transactions) -> Result<bool, TreeError> {
+        let mut changed = false;
+        for _ in 0..STEP_PAGES {
+            let Some((file, from)) = self.backlog.sweep() else { break };
+            if !txns.store().has_file(file) {
+                self.backlog.work.lock().sweeps.remove(&file);
+                continue;
+            }
+            let tree = self.tree(txns, file);
+            let (page, next) = {
+                let leaf = tree.read_leaf(Target::At(&from))?;
+                (leaf.id(), node_of(&leaf).fences().1)
+            };
+            changed |= tree.clean_page(page)? == Look::Changed;
+            self.backlog.swept(file, next);
+        }
+        Ok(changed)
+    }
+}
+
+/// What there is to know of a page before deciding.
+struct Glance {
+    level: u8,
+    lower: Vec<u8>,
+    settled: bool,
+    ghosts: bool,
+    sparse: bool,
+}
+
+impl Tree<'_> {
+    /// Purges and merges one page, if it still is what the backlog thought.
+    fn clean_page(&self, id: PageId) -> Result<Look, TreeError> {
+        if !self.store().has_file(id.file) {
+            return Ok(Look::Clean);
+        }
+        let Some(glance) = self.glance(id)? else { return Ok(Look::Clean) };
+        if !glance.ghosts && !glance.sparse {
+            return Ok(Look::Clean);
+        }
+        if !glance.settled {
+            return Ok(Look::TooEarly);
+        }
+        let mut look = Look::Clean;
+        let mut sparse = glance.sparse;
+        if glance.ghosts {
+            let mut leaf = self.store().write(id)?;
+            if node_of(&leaf).is_node() && node_of(&leaf).is_leaf() {
+                if self.purge_ghosts(&mut leaf)? {
+                    look = Look::Changed;
+                }
+                sparse = self.is_sparse(node_of(&leaf).used_bytes());
+            }
+        }
+        if sparse && self.shrink(id.page, glance)? {
+            look = Look::Changed;
+        }
+        Ok(look)
+    }
+
+    fn glance(&self, id: PageId) -> Result<Option<Glance>, TreeError> {
+        let page = match self.store().read(id) {
+            Ok(page) => page,
+            // Freed and never used again, or the end of a file that was made anew.
+            Err(campanile_pagestore::StoreError::NeverWritten { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let node = node_of(&page);
+        if !node.is_node() {
+            return Ok(None);
+        }
+        let mut lower = Vec::new();
+        node.lower(&mut lower);
+        Ok(Some(Glance {
+            level: node.level(),
+            lower,
+            settled: page::lsn(&page.bytes()) < self.txns.settled_lsn(),
+            ghosts: node.is_leaf() && (0..node.count()).any(|slot| node.is_ghost(slot)),
+            sparse: self.is_sparse(node.used_bytes()),
+        }))
+    }
+
+    /// Merges a page that is too empty; true if that or a lower root came of it.
+    fn shrink(&self, page: PageNo, glance: Glance) -> Result<bool, TreeError> {
+        if page == self.root().page {
+            return self.collapse_root();
+        }
+        match self.merge(&glance.lower, page, glance.level)? {
+            Merged::No => Ok(false),
+            Merged::Yes { parent, .. } => {
+                // The survivor may be in for more, and so may the parent.
+                self.forest.backlog.note(self.page_id(page));
+                self.forest.backlog.note(self.page_id(parent));
+                Ok(true)
+            }
+        }
+    }
+}

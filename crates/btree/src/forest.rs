@@ -1,0 +1,42 @@
+//! What all trees of one environment share.
+//!
+//! Owns: [`Forest`]: the change counters that cursors look at and the cleaner's queue. Promises:
+//! one per environment, made before its first tree, shared by all threads. Must never: hold the
+//! transaction layer (that one holds the forest, as its logical undo).
+
+use campanile_format::FileId;
+use campanile_txn::Transactions;
+
+use crate::clean::Backlog;
+use crate::stamp::Stamps;
+use crate::tree::Tree;
+
+/// The trees of one environment, apart from their pages.
+///
+/// Hand it to the transaction layer as its logical undo, and make a [`Tree`] from it for every
+/// call: a tree is two references and a file number.
+#[derive(Debug)]
+pub struct Forest {
+    pub(crate) stamps: Stamps,
+    pub(crate) backlog: Backlog,
+}
+
+impl Default for Forest {
+    fn default() -> Forest {
+        Forest::new()
+    }
+}
+
+impl Forest {
+    /// The forest of an environment that is being opened.
+    #[must_use]
+    pub fn new() -> Forest {
+        Forest { stamps: Stamps::new(), backlog: Backlog::new() }
+    }
+
+    /// The tree in `file`, which exists.
+    #[must_use]
+    pub fn tree<'e>(&'e self, txns: &'e Transactions, file: FileId) -> Tree<'e> {
+        Tree { forest: self, txns, file }
+    }
+}

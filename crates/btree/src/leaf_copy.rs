@@ -1,0 +1,112 @@
+//! A leaf in private memory.
+//!
+//! Owns: [`LeafCopy`], what a cursor reads from between two descents. Promises: bytes and
+//! visibility were taken under one latch, so they belong together; keys and values handed out are
+//! slices of the copy. Must never: be used for a reader that does not hold what it was taken for
+//! (see [`LeafCopy::is_current`]).
+
+use campanile_format::{Node, PageId, PageNo, Plain};
+use campanile_txn::Snapshot;
+
+use crate::descend::Target;
+use crate::error::TreeError;
+use crate::tree::Tree;
+use crate::visible::{Eyes, Sight};
+
+/// A copied leaf.
+#[derive(Debug, Default)]
+pub(crate) struct LeafCopy {
+    bytes: Vec<u8>,
+    page: PageId,
+    stamp: u64,
+    /// The snapshot's number for which it was taken; `None`: for a reader of the newest state.
+    snapshot: Option<u64>,
+    /// What the snapshot sees of each slot, if that is not simply what the page shows.
+    sights: Option<Vec<Option<Sight>>>,
+    taken: bool,
+}
+
+impl LeafCopy {
+    /// Copies the leaf for `target`.
+    pub fn take(
+        &mut self,
+        tree: &Tree<'_>,
+        snapshot: Option<&Snapshot>,
+        target: Target<'_>,
+    ) -> Result<(), TreeError> {
+        self.taken = false;
+        let leaf = tree.read_leaf(target)?;
+        self.page = leaf.id();
+        self.stamp = tree.forest.stamps.of(self.page);
+        self.snapshot = snapshot.map(Snapshot::number);
+        self.bytes.resize(tree.page_bytes(), 0);
+        leaf.copy_page(&mut self.bytes);
+        let eyes = Eyes::for_page(tree.txns, tree.file, snapshot, leaf.lsn());
+        self.sights = None;
+        if eyes.snapshot.is_some() {
+            let node = self.node();
+            let mut key = Vec::new();
+            let sights = (0..node.count()).map(|slot| {
+                node.key_into(slot, &mut key);
+                eyes.see(&node, slot, &key)
+            });
+            self.sights = Some(sights.collect::<Result<_, _>>()?);
+        }
+        self.taken = true;
+        Ok(())
+    }
+
+    /// Whether a reader may go on using the copy: it was taken for the same one, and nothing has
+    /// changed that this reader sees.
+    pub fn is_current(&self, tree: &Tree<'_>, snapshot: Option<&Snapshot>) -> bool {
+        self.taken
+            && self.page.file == tree.file
+            && self.snapshot == snapshot.map(Snapshot::number)
+            && (snapshot.is_some() || tree.forest.stamps.of(self.page) == self.stamp)
+    }
+
+    /// The copy as a node.
+    pub fn node(&self) -> Node<Plain<'_>> {
+        Node::new(Plain(&self.bytes))
+    }
+
+    /// Bytes of the copy, which sights point into.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What is seen of the entry in `slot`.
+    pub fn sight(&self, slot: usize) -> Option<Sight> {
+        if let Some(sights) = &self.sights {
+            return sights.get(slot).cloned().flatten();
+        }
+        let node = self.node();
+        if node.is_ghost(slot) {
+            return None;
+        }
+        Some(Sight::of(&node, slot))
+    }
+
+    /// Whether anything is seen of the entry in `slot`.
+    pub fn is_visible(&self, slot: usize) -> bool {
+        match &self.sights {
+            Some(sights) => sights.get(slot).is_some_and(Option::is_some),
+            None => !self.node().is_ghost(slot),
+        }
+    }
+
+    /// The first visible slot from `from` on.
+    pub fn visible_from(&self, from: usize) -> Option<usize> {
+        (from..self.node().count()).find(|slot| self.is_visible(*slot))
+    }
+
+    /// The last visible slot below `end`.
+    pub fn visible_below(&self, end: usize) -> Option<usize> {
+        (0..end.min(self.node().count())).rev().find(|slot| self.is_visible(*slot))
+    }
+
+    /// Page of the copy, for messages.
+    pub fn page(&self) -> PageNo {
+        self.page.page
+    }
+}

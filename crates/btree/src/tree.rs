@@ -1,0 +1,205 @@
+//! The handle of one tree, and reading single records.
+//!
+//! Owns: [`Tree`]; `get` and its kin. Promises: a tree is two references and a number, made for
+//! one call and thrown away. Must never: keep anything between calls (the pages are the state).
+
+use std::cell::Cell;
+
+use campanile_format::{FileId, Lsn, PageId, PageOp, ROOT_PAGE, Undo, page};
+use campanile_pagestore::PageStore;
+use campanile_txn::{By, Change, Snapshot, Transactions, Txn};
+
+use crate::cursor::Cursor;
+use crate::descend::{Target, node_of};
+use crate::error::TreeError;
+use crate::forest::Forest;
+use crate::view::{Reader, Seek};
+use crate::visible::{Eyes, Sight};
+
+thread_local! {
+    /// Room for one value, so that reading one in place allocates nothing.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// What of a scratch buffer is kept for the next read.
+const SCRATCH_KEPT_BYTES: usize = 64 << 10;
+
+/// The B+tree in one file. See [`Forest::tree`].
+#[derive(Clone, Copy, Debug)]
+pub struct Tree<'e> {
+    pub(crate) forest: &'e Forest,
+    pub(crate) txns: &'e Transactions,
+    pub(crate) file: FileId,
+}
+
+impl<'e> Tree<'e> {
+    /// The file that this tree fills.
+    #[must_use]
+    pub fn file(&self) -> FileId {
+        self.file
+    }
+
+    pub(crate) fn store(&self) -> &'e PageStore {
+        self.txns.store()
+    }
+
+    pub(crate) fn page_bytes(&self) -> usize {
+        self.store().page_bytes()
+    }
+
+    pub(crate) fn root(&self) -> PageId {
+        PageId::new(self.file, ROOT_PAGE)
+    }
+
+    pub(crate) fn page_id(&self, page: campanile_format::PageNo) -> PageId {
+        PageId::new(self.file, page)
+    }
+
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// Damage, I/O, a lock that was not granted, a snapshot that is too old.
+    pub fn get(&self, reader: Reader<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, TreeError> {
+        self.get_with(reader, key, <[u8]>::to_vec)
+    }
+
+    /// Calls `take` with the value of `key`, which need not be copied into a vector for it.
+    ///
+    /// # Errors
+    /// As [`Tree::get`].
+    pub fn get_with<R>(
+        &self,
+        mut reader: Reader<'_>,
+        key: &[u8],
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, TreeError> {
+        self.lock_to_read(&mut reader)?;
+        let mut scratch = SCRATCH.take();
+        let sight = self.look_up(reader.snapshot(), key, &mut scratch)?;
+        let result = match sight {
+            None => None,
+            Some(Sight::OnPage(range)) => Some(take(&scratch[range])),
+            Some(Sight::Version(bytes)) => Some(take(&bytes)),
+            Some(Sight::Overflow(overflow)) => {
+                scratch.clear();
+                self.read_long(overflow, &mut scratch)?;
+                Some(take(&scratch))
+            }
+        };
+        if scratch.capacity() <= SCRATCH_KEPT_BYTES {
+            SCRATCH.set(scratch);
+        }
+        Ok(result)
+    }
+
+    /// Whether `key` is there.
+    ///
+    /// # Errors
+    /// As [`Tree::get`].
+    pub fn contains(&self, mut reader: Reader<'_>, key: &[u8]) -> Result<bool, TreeError> {
+        self.lock_to_read(&mut reader)?;
+        Ok(self.look_up(reader.snapshot(), key, &mut Vec::new())?.is_some())
+    }
+
+    /// The length of the value of `key`.
+    ///
+    /// # Errors
+    /// As [`Tree::get`].
+    pub fn value_len(&self, mut reader: Reader<'_>, key: &[u8]) -> Result<Option<u64>, TreeError> {
+        self.lock_to_read(&mut reader)?;
+        let sight = self.look_up(reader.snapshot(), key, &mut Vec::new())?;
+        Ok(sight.map(|sight| match sight {
+            Sight::OnPage(range) => range.len() as u64,
+            Sight::Version(bytes) => bytes.len() as u64,
+            Sight::Overflow(overflow) => overflow.len,
+        }))
+    }
+
+    /// The record that `seek` describes.
+    ///
+    /// # Errors
+    /// As [`Tree::get`].
+    #[allow(clippy::type_complexity)]
+    pub fn find(
+        &self,
+        reader: Reader<'_>,
+        seek: Seek<'_>,
+    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, TreeError> {
+        let mut cursor = Cursor::new();
+        if !cursor.seek(self, reader, seek)? {
+            return Ok(None);
+        }
+        cursor.entry(self)
+    }
+
+    /// Where the visible value of `key` is; an inline one is copied into `scratch`.
+    fn look_up(
+        &self,
+        snapshot: Option<&Snapshot>,
+        key: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<Option<Sight>, TreeError> {
+        let leaf = self.read_leaf(Target::At(key))?;
+        let node = node_of(&leaf);
+        let Ok(slot) = node.search(key) else { return Ok(None) };
+        let eyes = Eyes::for_page(self.txns, self.file, snapshot, page::lsn(&leaf.bytes()));
+        Ok(match eyes.see(&node, slot, key)? {
+            Some(Sight::OnPage(range)) => {
+                let kept = campanile_format::PageBytes::copy_span(
+                    &leaf.bytes(),
+                    range.start,
+                    range.len(),
+                    scratch,
+                );
+                Some(Sight::OnPage(kept))
+            }
+            sight => sight,
+        })
+    }
+
+    /// What a reader must hold before it reads.
+    pub(crate) fn lock_to_read(&self, reader: &mut Reader<'_>) -> Result<(), TreeError> {
+        if let Reader::Txn(txn) = reader {
+            self.txns.lock_for_access(txn)?;
+        }
+        Ok(())
+    }
+
+    /// The way to the one door: every page change of this crate goes through here (B5).
+    pub(crate) fn apply(
+        &self,
+        by: By<'_>,
+        changes: &mut [Change<'_, '_, '_>],
+        undo: Undo<'_>,
+    ) -> Result<Lsn, TreeError> {
+        for change in changes.iter() {
+            self.forest.stamps.bump(change.page.id());
+        }
+        Ok(self.txns.apply(by, changes, undo)?)
+    }
+
+    /// Runs the steps of one operation; if one fails, takes back those before it (B9).
+    pub(crate) fn statement<R>(
+        &self,
+        txn: &mut Txn,
+        steps: impl FnOnce(&Self, &mut Txn) -> Result<R, TreeError>,
+    ) -> Result<R, TreeError> {
+        let start = self.txns.savepoint(txn);
+        let error = match steps(self, txn) {
+            Ok(result) => return Ok(result),
+            Err(error) => error,
+        };
+        if let Err(second) = self.txns.rollback_to(txn, &start) {
+            txn.fail(format!("{error}; and taking it back failed: {second}"));
+        }
+        Err(error)
+    }
+}
+
+/// One op on one page.
+pub(crate) fn one<'p, 's, 'a>(
+    page: &'p mut campanile_pagestore::PageWrite<'s>,
+    op: PageOp<'a>,
+) -> Change<'p, 's, 'a> {
+    Change { page, ops: vec![op] }
+}

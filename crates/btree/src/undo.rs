@@ -1,0 +1,95 @@
+//! Undoing, by key.
+//!
+//! Owns: the access method's side of every rollback, of a running transaction and in recovery
+//! alike. Promises: exactly one compensation record for each thing undone, after as many
+//! structure changes as it takes to make room; the key is found by descent, wherever it went. Must
+//! never: remove an entry (an undone insert leaves a ghost: no room is needed for that, and who
+//! holds a lock on the gap before the key keeps his boundary).
+
+use campanile_format::map::map_page;
+use campanile_format::{FileId, Lsn, PageNo, PageOp, Undo, Value};
+use campanile_pagestore::StoreError;
+use campanile_txn::{By, LogicalUndo, Transactions, Txn, TxnError};
+
+use crate::descend::{damaged, node_of};
+use crate::error::TreeError;
+use crate::forest::Forest;
+use crate::tree::{Tree, one};
+use crate::write::entry_op;
+
+impl LogicalUndo for Forest {
+    fn undo(
+        &self,
+        txns: &Transactions,
+        txn: &mut Txn,
+        undo: &Undo<'_>,
+        undo_next: Lsn,
+    ) -> Result<(), TxnError> {
+        let by = By::Compensate { txn, undo_next };
+        let tree = |file: FileId| txns.store().has_file(file).then(|| self.tree(txns, file));
+        match undo {
+            Undo::Insert { file, key } => {
+                tree(*file).map_or(Ok(()), |tree| tree.undo_insert(by, key))
+            }
+            Undo::Replace { file, key, old } | Undo::Delete { file, key, old } => {
+                tree(*file).map_or(Ok(()), |tree| tree.undo_change(by, key, old))
+            }
+            Undo::ClearTree { file } => tree(*file).map_or(Ok(()), |tree| tree.undo_load(by)),
+            Undo::None | Undo::AllocExtent { .. } | Undo::CreateFile { .. } => {
+                unreachable!("the transaction layer undoes {undo:?} itself")
+            }
+        }
+        .map_err(TxnError::from)
+    }
+}
+
+impl Tree<'_> {
+    /// Takes back an insert.
+    fn undo_insert(&self, by: By<'_>, key: &[u8]) -> Result<(), TreeError> {
+        let mut leaf = self.write_leaf(key)?;
+        let node = node_of(&leaf);
+        let slot = match node.search(key) {
+            Ok(slot) if !node.is_ghost(slot) => slot,
+            _ => return Err(damaged(&leaf, "an entry whose insert is undone is not there")),
+        };
+        let op = PageOp::LeafGhost { slot: slot as u16, ghost: true };
+        self.apply(by, &mut [one(&mut leaf, op)], Undo::None)?;
+        self.forest.backlog.note(leaf.id());
+        Ok(())
+    }
+
+    /// Puts a value back that was replaced or deleted.
+    ///
+    /// The entry is there, be it as a ghost: its page is not settled while the transaction lives,
+    /// so nobody purged it. Should it be gone all the same it is inserted again.
+    fn undo_change(&self, by: By<'_>, key: &[u8], old: &Value<'_>) -> Result<(), TreeError> {
+        let (mut leaf, found) = self.leaf_with_room(key, old)?;
+        let op = entry_op(found, key, *old);
+        self.apply(by, &mut [one(&mut leaf, op)], Undo::None)?;
+        Ok(())
+    }
+
+    /// Takes back a bulk load: the tree was untouched before it, so it is empty and every page but
+    /// the fixed ones is free. Each step can be repeated, should a crash come in between.
+    fn undo_load(&self, by: By<'_>) -> Result<(), TreeError> {
+        self.empty_root(By::System)?;
+        for group in 0..u32::MAX {
+            let Some(map) = map_page(self.page_bytes(), group) else { break };
+            let mut map = match self.store().write(self.page_id(map)) {
+                Ok(map) => map,
+                Err(StoreError::NeverWritten { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            self.apply(By::System, &mut [one(&mut map, PageOp::FormatMap { group })], Undo::None)?;
+        }
+        self.txns.forget_space(self.file);
+        self.empty_root(by)
+    }
+
+    fn empty_root(&self, by: By<'_>) -> Result<(), TreeError> {
+        let mut root = self.store().write(self.root())?;
+        let op = PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
+        self.apply(by, &mut [one(&mut root, op)], Undo::None)?;
+        Ok(())
+    }
+}

@@ -8,10 +8,9 @@
 //! key of the next node is there. So pairs are collected as long as they might fit, counting with
 //! the longest prefix possible; then the longest run that really fits is cut off.
 
-use campanile_format::{
-    CHILD_BYTES, NodeBuilder, NodeImage, PAGE_HEADER_BYTES, PageNo, SLOT_BYTES, Value,
-    common_prefix, separator,
-};
+use campanile_format::limits::{PAGE_HEADER_BYTES, SLOT_BYTES};
+use campanile_format::node::CHILD_BYTES;
+use campanile_format::{NodeBuilder, NodeImage, PageNo, Value, common_prefix, separator};
 
 use crate::visible::Stored;
 

@@ -8,7 +8,8 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use campanile_format::{FileId, PageId, PageNo, page};
+use campanile_format::{FileId, PageId, PageNo};
+use campanile_pagestore::StoreError;
 use campanile_txn::Transactions;
 use parking_lot::Mutex;
 
@@ -156,11 +157,11 @@ impl Forest {
         let mut changed = false;
         for _ in 0..STEP_PAGES {
             let Some((file, from)) = self.backlog.sweep() else { break };
-            if !txns.store().has_file(file) {
+            let tree = self.tree(txns, file);
+            if !tree.file_exists()? {
                 self.backlog.work.lock().sweeps.remove(&file);
                 continue;
             }
-            let tree = self.tree(txns, file);
             let (page, next) = {
                 let leaf = tree.read_leaf(Target::At(&from))?;
                 (leaf.id(), node_of(&leaf).fences().1)
@@ -184,7 +185,7 @@ struct Glance {
 impl Tree<'_> {
     /// Purges and merges one page, if it still is what the backlog thought.
     fn clean_page(&self, id: PageId) -> Result<Look, TreeError> {
-        if !self.store().has_file(id.file) {
+        if !self.file_exists()? {
             return Ok(Look::Clean);
         }
         let Some(glance) = self.glance(id)? else { return Ok(Look::Clean) };
@@ -215,7 +216,7 @@ impl Tree<'_> {
         let page = match self.store().read(id) {
             Ok(page) => page,
             // Freed and never used again, or the end of a file that was made anew.
-            Err(campanile_pagestore::StoreError::NeverWritten { .. }) => return Ok(None),
+            Err(StoreError::NeverWritten { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let node = node_of(&page);
@@ -227,7 +228,7 @@ impl Tree<'_> {
         Ok(Some(Glance {
             level: node.level(),
             lower,
-            settled: page::lsn(&page.bytes()) < self.txns.settled_lsn(),
+            settled: page.lsn() < self.txns.settled_lsn(),
             ghosts: node.is_leaf() && (0..node.count()).any(|slot| node.is_ghost(slot)),
             sparse: self.is_sparse(node.used_bytes()),
         }))

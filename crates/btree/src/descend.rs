@@ -5,7 +5,8 @@
 //! gives a typed error after at most as many pages as a level can count. Must never: latch upwards,
 //! or latch a page that is latched already.
 
-use campanile_format::{Kind, Node, PageBytes, PageId, PageNo, Words, page};
+use campanile_format::page::{self, Kind};
+use campanile_format::{Node, PageBytes, PageId, PageNo, Words};
 use campanile_pagestore::{PageRead, PageWrite};
 
 use crate::error::TreeError;
@@ -45,7 +46,7 @@ impl Target<'_> {
                 let (lower, upper) = node.fences();
                 lower.as_slice() < *key && upper.is_none_or(|upper| *key <= upper.as_slice())
             }
-            Target::Last => node.upper_is_infinite(),
+            Target::Last => node.fences().1.is_none(),
         }
     }
 }

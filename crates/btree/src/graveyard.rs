@@ -199,7 +199,7 @@ impl<'e> Tree<'e> {
             drop(leaf);
             return self.purge_file(whole);
         }
-        let Some(batch) = self.batch(&rows) else { return Ok(PurgeReport::default()) };
+        let Some(batch) = self.batch(&rows)? else { return Ok(PurgeReport::default()) };
         let report = PurgeReport {
             rows: batch.slots.len() as u64,
             pages: batch.pages.len() as u64,
@@ -214,14 +214,14 @@ impl<'e> Tree<'e> {
     }
 
     /// The rows from the first on that one record can free.
-    fn batch(&self, rows: &[(u16, Grave)]) -> Option<Batch> {
-        let first = rows.first()?.1;
+    fn batch(&self, rows: &[(u16, Grave)]) -> Result<Option<Batch>, TreeError> {
+        let Some((_, first)) = rows.first() else { return Ok(None) };
         let group = |grave: &Grave| place_of(self.page_bytes(), grave.first).0;
-        let gone = !self.store().has_file(first.file);
+        let gone = !self.forest.tree(self.txns, first.file).file_exists()?;
         let mut batch = Batch { slots: Vec::new(), file: first.file, pages: Vec::new() };
         for (slot, grave) in rows {
             let pages = batch.pages.len() as u64 + u64::from(grave.pages);
-            let same = grave.file == first.file && (gone || group(grave) == group(&first));
+            let same = grave.file == first.file && (gone || group(grave) == group(first));
             if !same || (pages > RECORD_PAGES && !batch.slots.is_empty()) {
                 break;
             }
@@ -231,12 +231,12 @@ impl<'e> Tree<'e> {
                 batch.pages.extend((grave.first.0..end).map(PageNo));
             }
         }
-        Some(batch)
+        Ok(Some(batch))
     }
 
     fn purge_file(&self, whole: Grave) -> Result<PurgeReport, TreeError> {
         // Nothing may be latched while files are removed. That the row is settled stays true.
-        let existed = self.store().has_file(whole.file);
+        let existed = self.forest.tree(self.txns, whole.file).file_exists()?;
         if existed {
             self.txns.remove_file_now(whole.file)?;
         }

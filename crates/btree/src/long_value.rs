@@ -5,9 +5,10 @@
 //! its own record). Must never: trust a chain: every step is checked against the length that the
 //! leaf gives, so a damaged one ends in an error and not in a loop.
 
-use campanile_format::{
-    Kind, MAX_VALUE_BYTES, Overflow, OverflowRef, PageId, PageNo, PageOp, Undo, overflow, page,
-};
+use campanile_format::limits::MAX_VALUE_BYTES;
+use campanile_format::overflow::{self, Overflow};
+use campanile_format::page::{self, Kind};
+use campanile_format::{Lsn, OverflowRef, PageId, PageNo, PageOp, Undo};
 use campanile_pagestore::PageRead;
 use campanile_txn::{By, Change, Txn};
 
@@ -94,7 +95,7 @@ impl<'e> Tree<'e> {
     /// How many page images one record may hold.
     pub(crate) fn batch_pages(&self) -> usize {
         let record = self.txns.wal().max_record_bytes() / (self.page_bytes() + 128);
-        let cache = self.store().cache_pages() / CACHE_SHARE;
+        let cache = self.store().frames() / CACHE_SHARE;
         record.min(cache).clamp(1, BATCH_PAGES)
     }
 
@@ -121,7 +122,7 @@ impl<'e> Tree<'e> {
         let id = PageId::new(self.file, overflow.first);
         if overflow.len == 0 || overflow.len > MAX_VALUE_BYTES {
             let what = format!("a value of {} bytes is said to begin here", overflow.len);
-            return Err(TreeError::corrupt(id, campanile_format::Lsn::NONE, what));
+            return Err(TreeError::corrupt(id, Lsn::NONE, what));
         }
         Ok(overflow::pages_for(self.page_bytes(), overflow.len))
     }

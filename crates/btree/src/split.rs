@@ -4,10 +4,9 @@
 //! one structure change, as one redo-only record (B8), at the highest place that needs one; the
 //! caller starts its operation again. Must never: decide where to cut (`split_point.rs`).
 
+use campanile_format::limits::SLOT_BYTES;
 use campanile_format::planted::{self, Bug};
-use campanile_format::{
-    NodeBuilder, NodeImage, PageNo, PageOp, SLOT_BYTES, Undo, Value, max_key,
-};
+use campanile_format::{NodeBuilder, NodeImage, PageNo, PageOp, Undo, Value, max_key};
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Change, FreePages};
 
@@ -48,6 +47,7 @@ impl<'e> Tree<'e> {
         value: &Value<'_>,
     ) -> Result<Cut, TreeError> {
         let node = node_of(leaf);
+        let (lower, upper) = node.fences();
         let found = node.search(key);
         let keys: Vec<Vec<u8>> = (0..node.count()).map(|slot| node.key(slot)).collect();
         let whole = |key: &[u8], value: usize| SLOT_BYTES + key.len() + value;
@@ -60,10 +60,9 @@ impl<'e> Tree<'e> {
         }
         let mut append = false;
         if let Err(slot) = found {
-            append = slot == pieces.len() && node.upper_is_infinite();
+            append = slot == pieces.len() && upper.is_none();
             pieces.insert(slot, Piece { key, stored_bytes: None, wanted_bytes: wanted });
         }
-        let (lower, upper) = node.fences();
         let bounds =
             Bounds { page_bytes: self.page_bytes(), lower: &lower, upper: upper.as_deref() };
         cut_leaf(bounds, &pieces, append)
@@ -74,9 +73,8 @@ impl<'e> Tree<'e> {
         let node = node_of(page);
         let keys: Vec<Vec<u8>> = (0..node.count()).map(|slot| node.key(slot)).collect();
         let separators: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-        let append =
-            node.upper_is_infinite() && keys.last().is_some_and(|last| last.as_slice() <= key);
         let (lower, upper) = node.fences();
+        let append = upper.is_none() && keys.last().is_some_and(|last| last.as_slice() <= key);
         let bounds =
             Bounds { page_bytes: self.page_bytes(), lower: &lower, upper: upper.as_deref() };
         cut_inner(bounds, &separators, append)

@@ -4,7 +4,9 @@
 //! page that must take the new entry has fewer entries than before (B10); among the cuts near the
 //! middle the one with the shortest separator wins. Must never: touch a page.
 
-use campanile_format::{HEADER_BYTES, SLOT_BYTES, common_prefix, separator};
+use campanile_format::limits::{PAGE_HEADER_BYTES, SLOT_BYTES};
+use campanile_format::node::CHILD_BYTES;
+use campanile_format::{common_prefix, separator};
 
 /// An entry of the page to split, or the one that is to come.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +41,7 @@ impl Bounds<'_> {
     fn filled(lower: &[u8], upper: Option<&[u8]>, count: usize, bytes: usize) -> usize {
         let prefix = upper.map_or(0, |upper| common_prefix(lower, upper));
         let fences = lower.len() + upper.map_or(0, <[u8]>::len);
-        HEADER_BYTES + fences + bytes - count * prefix
+        PAGE_HEADER_BYTES + fences + bytes - count * prefix
     }
 
     fn left(&self, separator: &[u8], count: usize, bytes: usize) -> usize {
@@ -106,7 +108,7 @@ pub(crate) fn cut_leaf(bounds: Bounds<'_>, pieces: &[Piece<'_>], append: bool) -
 ///
 /// `append`: the child to come is the last of the last node of its level.
 pub(crate) fn cut_inner(bounds: Bounds<'_>, separators: &[&[u8]], append: bool) -> Option<Cut> {
-    let bytes_of = |key: &[u8]| SLOT_BYTES + key.len() + campanile_format::CHILD_BYTES;
+    let bytes_of = |key: &[u8]| SLOT_BYTES + key.len() + CHILD_BYTES;
     let total: usize = separators.iter().map(|key| bytes_of(key)).sum();
     let (mut left, mut best) = (0, None::<(Rank, Cut)>);
     for (index, key) in separators.iter().enumerate() {

@@ -5,8 +5,9 @@
 
 use std::cell::Cell;
 
-use campanile_format::{FileId, Lsn, PageId, PageOp, ROOT_PAGE, Undo, page};
-use campanile_pagestore::PageStore;
+use campanile_format::map::ROOT_PAGE;
+use campanile_format::{FileId, Lsn, PageBytes, PageId, PageNo, PageOp, Undo};
+use campanile_pagestore::{PageStore, PageWrite, StoreError};
 use campanile_txn::{By, Change, Snapshot, Transactions, Txn};
 
 use crate::cursor::Cursor;
@@ -47,11 +48,20 @@ impl<'e> Tree<'e> {
         self.store().page_bytes()
     }
 
+    /// Whether the file is (still) there.
+    pub(crate) fn file_exists(&self) -> Result<bool, TreeError> {
+        match self.store().file_flags(self.file) {
+            Ok(_) => Ok(true),
+            Err(StoreError::NoSuchFile { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     pub(crate) fn root(&self) -> PageId {
         PageId::new(self.file, ROOT_PAGE)
     }
 
-    pub(crate) fn page_id(&self, page: campanile_format::PageNo) -> PageId {
+    pub(crate) fn page_id(&self, page: PageNo) -> PageId {
         PageId::new(self.file, page)
     }
 
@@ -142,15 +152,10 @@ impl<'e> Tree<'e> {
         let leaf = self.read_leaf(Target::At(key))?;
         let node = node_of(&leaf);
         let Ok(slot) = node.search(key) else { return Ok(None) };
-        let eyes = Eyes::for_page(self.txns, self.file, snapshot, page::lsn(&leaf.bytes()));
+        let eyes = Eyes::for_page(self.txns, self.file, snapshot, leaf.lsn());
         Ok(match eyes.see(&node, slot, key)? {
             Some(Sight::OnPage(range)) => {
-                let kept = campanile_format::PageBytes::copy_span(
-                    &leaf.bytes(),
-                    range.start,
-                    range.len(),
-                    scratch,
-                );
+                let kept = leaf.bytes().copy_span(range.start, range.len(), scratch);
                 Some(Sight::OnPage(kept))
             }
             sight => sight,
@@ -198,7 +203,7 @@ impl<'e> Tree<'e> {
 
 /// One op on one page.
 pub(crate) fn one<'p, 's, 'a>(
-    page: &'p mut campanile_pagestore::PageWrite<'s>,
+    page: &'p mut PageWrite<'s>,
     op: PageOp<'a>,
 ) -> Change<'p, 's, 'a> {
     Change { page, ops: vec![op] }

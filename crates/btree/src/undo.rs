@@ -7,7 +7,7 @@
 //! holds a lock on the gap before the key keeps his boundary).
 
 use campanile_format::map::map_page;
-use campanile_format::{FileId, Lsn, PageNo, PageOp, Undo, Value};
+use campanile_format::{Lsn, PageNo, PageOp, Undo, Value};
 use campanile_pagestore::StoreError;
 use campanile_txn::{By, LogicalUndo, Transactions, Txn, TxnError};
 
@@ -26,20 +26,27 @@ impl LogicalUndo for Forest {
         undo_next: Lsn,
     ) -> Result<(), TxnError> {
         let by = By::Compensate { txn, undo_next };
-        let tree = |file: FileId| txns.store().has_file(file).then(|| self.tree(txns, file));
-        match undo {
-            Undo::Insert { file, key } => {
-                tree(*file).map_or(Ok(()), |tree| tree.undo_insert(by, key))
-            }
-            Undo::Replace { file, key, old } | Undo::Delete { file, key, old } => {
-                tree(*file).map_or(Ok(()), |tree| tree.undo_change(by, key, old))
-            }
-            Undo::ClearTree { file } => tree(*file).map_or(Ok(()), |tree| tree.undo_load(by)),
+        let file = match undo {
+            Undo::Insert { file, .. }
+            | Undo::Replace { file, .. }
+            | Undo::Delete { file, .. }
+            | Undo::ClearTree { file } => *file,
             Undo::None | Undo::AllocExtent { .. } | Undo::CreateFile { .. } => {
                 unreachable!("the transaction layer undoes {undo:?} itself")
             }
+        };
+        let tree = self.tree(txns, file);
+        if !tree.file_exists()? {
+            return Ok(());
         }
-        .map_err(TxnError::from)
+        match undo {
+            Undo::Insert { key, .. } => tree.undo_insert(by, key)?,
+            Undo::Replace { key, old, .. } | Undo::Delete { key, old, .. } => {
+                tree.undo_change(by, key, old)?;
+            }
+            _ => tree.undo_load(by)?,
+        }
+        Ok(())
     }
 }
 

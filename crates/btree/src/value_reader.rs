@@ -5,7 +5,8 @@
 
 use std::io;
 
-use campanile_format::{Overflow, OverflowRef, PageNo};
+use campanile_format::overflow::{self, Overflow};
+use campanile_format::{OverflowRef, PageNo};
 
 use crate::descend::{Target, node_of};
 use crate::error::TreeError;
@@ -122,7 +123,7 @@ impl<'e> ValueReader<'e> {
     fn fetch(&mut self) -> Result<(), TreeError> {
         let begins = self.pages == 0;
         if begins {
-            let capacity = campanile_format::overflow::capacity(self.tree.page_bytes()) as u64;
+            let capacity = overflow::capacity(self.tree.page_bytes()) as u64;
             let left = (self.len - self.fetched).div_ceil(capacity);
             let Extent { first, pages, next } = self.tree.read_extent(self.next_extent, left)?;
             (self.page, self.pages, self.next_extent) = (first, pages, next);

@@ -8,7 +8,9 @@
 //! Nobody may write meanwhile: what is between two records of a running transaction is right, but
 //! what is between two of *our* looks at pages may not be.
 
-use campanile_format::{Kind, Node, OverflowRef, PageId, PageNo, Plain, ValueLoc, page, validate};
+use campanile_format::overflow;
+use campanile_format::page::{self, Kind};
+use campanile_format::{Node, OverflowRef, PageId, PageNo, Plain, ValueLoc, validate};
 use campanile_pagestore::StoreError;
 
 use crate::error::TreeError;
@@ -287,15 +289,15 @@ impl<'e> Walk<'e> {
         Ok(())
     }
 
-    fn follow(&mut self, overflow: OverflowRef) -> Result<(), TreeError> {
+    fn follow(&mut self, value: OverflowRef) -> Result<(), TreeError> {
         let tree = self.tree;
-        let pages = tree.check_reference(overflow)?;
+        let pages = tree.check_reference(value)?;
         if !self.thorough {
             self.report.stats.overflow_pages += pages;
             return Ok(());
         }
         let mut at = 0;
-        tree.walk_extents(overflow, |extent| {
+        tree.walk_extents(value, |extent| {
             for offset in 0..extent.pages {
                 let page = PageNo(extent.first.0 + offset);
                 if !self.reach(tree.page_id(page), "a part of a long value") {
@@ -303,8 +305,8 @@ impl<'e> Walk<'e> {
                 }
                 self.report.stats.overflow_pages += 1;
                 let latched = tree.overflow_page(page, offset == 0)?;
-                tree.check_data(&latched, overflow.len, at)?;
-                at += campanile_format::overflow::capacity(tree.page_bytes()) as u64;
+                tree.check_data(&latched, value.len, at)?;
+                at += overflow::capacity(tree.page_bytes()) as u64;
             }
             Ok(())
         })

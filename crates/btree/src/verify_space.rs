@@ -7,7 +7,8 @@
 use std::ops::Bound;
 
 use campanile_format::map::{Map, is_map_page, map_page, pages_per_group};
-use campanile_format::{FileId, Kind, PageId, PageNo, Plain, page, validate};
+use campanile_format::page::{self, Kind};
+use campanile_format::{FileId, PageId, PageNo, Plain, validate};
 
 use crate::error::TreeError;
 use crate::graveyard::Grave;
@@ -81,7 +82,7 @@ impl Walk<'_> {
     /// Marks what the graveyard has of this file.
     pub fn graveyard(&mut self) -> Result<(), TreeError> {
         let tree = self.tree.forest.tree(self.tree.txns, FileId::GRAVEYARD);
-        if !tree.store().has_file(FileId::GRAVEYARD) {
+        if !tree.file_exists()? {
             return Ok(());
         }
         let file = self.tree.file;

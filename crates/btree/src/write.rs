@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 
 use campanile_format::planted::{self, Bug};
-use campanile_format::{MAX_VALUE_BYTES, Node, PageBytes, PageOp, Undo, Value, is_inline, max_key};
+use campanile_format::limits::MAX_VALUE_BYTES;
+use campanile_format::{Node, PageBytes, PageOp, Undo, Value, is_inline, max_key};
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Txn};
 
@@ -39,7 +40,7 @@ enum Outcome {
     Replaced(Stored),
 }
 
-impl Tree<'_> {
+impl<'e> Tree<'e> {
     /// Stores `value` under `key`. True if the key was there before.
     ///
     /// # Errors
@@ -111,7 +112,7 @@ impl Tree<'_> {
         })
     }
 
-    fn check_lengths(&self, key: &[u8], value: &[u8]) -> Result<(), TreeError> {
+    pub(crate) fn check_lengths(&self, key: &[u8], value: &[u8]) -> Result<(), TreeError> {
         let max = max_key(self.page_bytes());
         if key.len() > max {
             return Err(TreeError::KeyTooLong { len: key.len(), max });
@@ -172,7 +173,7 @@ impl Tree<'_> {
         &self,
         key: &[u8],
         value: &Value<'_>,
-    ) -> Result<(PageWrite<'_>, Result<usize, usize>), TreeError> {
+    ) -> Result<(PageWrite<'e>, Result<usize, usize>), TreeError> {
         for _ in 0..MAX_ATTEMPTS {
             let mut leaf = self.write_leaf(key)?;
             if !has_room(&node_of(&leaf), key, value) {
@@ -192,7 +193,7 @@ impl Tree<'_> {
 
     /// Removes the ghosts of a latched leaf if nobody can need them any more (B7). True if there
     /// were any to remove.
-    pub(crate) fn purge_ghosts(&self, leaf: &mut PageWrite<'_>) -> Result<bool, TreeError> {
+    pub(crate) fn purge_ghosts(&self, leaf: &mut PageWrite<'e>) -> Result<bool, TreeError> {
         let node = node_of(leaf);
         let ghosts: Vec<u16> =
             (0..node.count()).filter(|slot| node.is_ghost(*slot)).map(|slot| slot as u16).collect();

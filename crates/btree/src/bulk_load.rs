@@ -12,8 +12,9 @@
 use std::collections::VecDeque;
 use std::error::Error;
 
-use campanile_format::map::{Map, map_page, pages_per_group};
-use campanile_format::{PageNo, PageOp, Undo, Value, is_inline};
+use campanile_format::map::{Map, map_page};
+use campanile_format::{PageNo, PageOp, Value, is_inline};
+use campanile_format::record::Undo;
 use campanile_txn::{By, FreePages, Txn};
 
 use crate::builder_level::{Finished, InnerLevel, LeafLevel};
@@ -62,15 +63,12 @@ impl Tree<'_> {
             return Ok(false);
         }
         drop(root);
-        let pages = self.store().page_count(self.file)?;
-        for group in 0..pages.div_ceil(pages_per_group(self.page_bytes())) {
+        for group in 0..self.groups()? {
             let Some(map) = map_page(self.page_bytes(), group) else { break };
             let fixed = if group == 0 { 3 } else { 1 };
-            match self.store().read(self.page_id(map)) {
-                Ok(map) if Map::new(map.bytes()).allocated() == fixed => {}
-                Ok(_) => return Ok(false),
-                Err(campanile_pagestore::StoreError::NeverWritten { .. }) => break,
-                Err(error) => return Err(error.into()),
+            let map = self.store().read(self.page_id(map))?;
+            if Map::new(map.bytes()).allocated() != fixed {
+                return Ok(false);
             }
         }
         Ok(true)

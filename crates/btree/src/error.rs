@@ -3,7 +3,7 @@
 //! Owns: [`TreeError`]. Promises: damage names file, page and LSN and says what to do next.
 //! Must never: be used for a bug of ours (those are asserted).
 
-use campanile_format::{Corrupt, FileId, Lsn, PageId};
+use campanile_format::{FileId, Lsn, PageId};
 use campanile_pagestore::StoreError;
 use campanile_txn::TxnError;
 
@@ -66,7 +66,7 @@ impl TreeError {
     }
 
     /// Damage that a check of format found on `page`.
-    pub(crate) fn from_format(page: PageId, lsn: Lsn, why: Corrupt) -> TreeError {
+    pub(crate) fn from_format(page: PageId, lsn: Lsn, why: &dyn std::fmt::Display) -> TreeError {
         TreeError::corrupt(page, lsn, why.to_string())
     }
 

@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 
 use campanile_format::map::{pages_per_group, place_of};
 use campanile_format::planted::{self, Bug};
-use campanile_format::{FileId, OverflowRef, PageNo, PageOp, Undo};
+use campanile_format::{FileId, OverflowRef, PageNo, PageOp};
+use campanile_format::record::Undo;
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Change, MapChange, Transactions, Txn};
 

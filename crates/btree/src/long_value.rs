@@ -8,7 +8,8 @@
 use campanile_format::limits::MAX_VALUE_BYTES;
 use campanile_format::overflow::{self, Overflow};
 use campanile_format::page::{self, Kind};
-use campanile_format::{Lsn, OverflowRef, PageId, PageNo, PageOp, Undo};
+use campanile_format::{Lsn, OverflowRef, PageId, PageNo, PageOp};
+use campanile_format::record::Undo;
 use campanile_pagestore::PageRead;
 use campanile_txn::{By, Change, Txn};
 

@@ -4,7 +4,8 @@
 //! only settled pages are merged or freed (B7), so that the undo of an allocation never meets a
 //! page that a merge has freed already. Must never: decide when it is time (`clean.rs`).
 
-use campanile_format::{NodeBuilder, PageNo, PageOp, Undo};
+use campanile_format::{NodeBuilder, PageNo, PageOp};
+use campanile_format::record::Undo;
 use campanile_pagestore::PageWrite;
 use campanile_txn::By;
 

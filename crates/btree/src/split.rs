@@ -6,7 +6,8 @@
 
 use campanile_format::limits::SLOT_BYTES;
 use campanile_format::planted::{self, Bug};
-use campanile_format::{NodeBuilder, NodeImage, PageNo, PageOp, Undo, Value, max_key};
+use campanile_format::{NodeBuilder, NodeImage, PageNo, PageOp, Value, max_key};
+use campanile_format::record::Undo;
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Change, FreePages};
 

@@ -6,7 +6,8 @@
 use std::cell::Cell;
 
 use campanile_format::map::ROOT_PAGE;
-use campanile_format::{FileId, Lsn, PageBytes, PageId, PageNo, PageOp, Undo};
+use campanile_format::{FileId, Lsn, MetaFields, PageBytes, PageId, PageNo, PageOp};
+use campanile_format::record::Undo;
 use campanile_pagestore::{PageStore, PageWrite, StoreError};
 use campanile_txn::{By, Change, Snapshot, Transactions, Txn};
 
@@ -55,6 +56,14 @@ impl<'e> Tree<'e> {
             Err(StoreError::NoSuchFile { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// How many groups of pages have their space map.
+    pub(crate) fn groups(&self) -> Result<u32, TreeError> {
+        let meta = self.store().read(self.page_id(PageNo(0)))?;
+        let fields = MetaFields::read(&meta.bytes());
+        let fields = fields.map_err(|why| TreeError::from_format(meta.id(), meta.lsn(), &why))?;
+        Ok(fields.groups)
     }
 
     pub(crate) fn root(&self) -> PageId {

@@ -7,8 +7,8 @@
 //! holds a lock on the gap before the key keeps his boundary).
 
 use campanile_format::map::map_page;
-use campanile_format::{Lsn, PageNo, PageOp, Undo, Value};
-use campanile_pagestore::StoreError;
+use campanile_format::{Lsn, PageNo, PageOp, Value};
+use campanile_format::record::Undo;
 use campanile_txn::{By, LogicalUndo, Transactions, Txn, TxnError};
 
 use crate::descend::{damaged, node_of};
@@ -80,13 +80,9 @@ impl Tree<'_> {
     /// the fixed ones is free. Each step can be repeated, should a crash come in between.
     fn undo_load(&self, by: By<'_>) -> Result<(), TreeError> {
         self.empty_root(By::System)?;
-        for group in 0..u32::MAX {
+        for group in 0..self.groups()? {
             let Some(map) = map_page(self.page_bytes(), group) else { break };
-            let mut map = match self.store().write(self.page_id(map)) {
-                Ok(map) => map,
-                Err(StoreError::NeverWritten { .. }) => break,
-                Err(error) => return Err(error.into()),
-            };
+            let mut map = self.store().fresh(self.page_id(map))?;
             self.apply(By::System, &mut [one(&mut map, PageOp::FormatMap { group })], Undo::None)?;
         }
         self.txns.forget_space(self.file);

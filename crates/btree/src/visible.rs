@@ -66,6 +66,8 @@ impl Sight {
 pub(crate) struct Eyes<'s> {
     pub txns: &'s Transactions,
     pub file: FileId,
+    /// The LSN of the page.
+    pub lsn: Lsn,
     /// `None`: what the page shows is what is seen.
     pub snapshot: Option<&'s Snapshot>,
 }
@@ -74,7 +76,7 @@ impl<'s> Eyes<'s> {
     /// Eyes for a page with this LSN, which is latched: drops a snapshot that sees all of it.
     pub fn for_page(txns: &'s Transactions, file: FileId, snapshot: Option<&'s Snapshot>, lsn: Lsn) -> Eyes<'s> {
         let snapshot = snapshot.filter(|snapshot| !snapshot.sees_all_of(lsn));
-        Eyes { txns, file, snapshot }
+        Eyes { txns, file, lsn, snapshot }
     }
 
     /// What is seen of the entry in `slot`, whose key is `key`.
@@ -85,7 +87,7 @@ impl<'s> Eyes<'s> {
         key: &[u8],
     ) -> Result<Option<Sight>, TreeError> {
         if let Some(snapshot) = self.snapshot
-            && let Seen::Before(before) = self.txns.seen(snapshot, self.file, key)?
+            && let Seen::Before(before) = self.txns.seen(snapshot, self.lsn, self.file, key)?
         {
             return Ok(match before {
                 Before::Absent => None,

@@ -101,6 +101,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Tells this snapshot from all others of this life of the environment.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Every change that the snapshot must not see has an LSN at or above this one.
     #[must_use]
     pub fn low_lsn(&self) -> Lsn {

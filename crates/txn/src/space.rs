@@ -82,6 +82,11 @@ impl SpaceHints {
 }
 
 impl Transactions {
+    /// The maps of a file were made fresh: the search for space begins at its first page again.
+    pub fn forget_space(&self, file: FileId) {
+        self.space.forget(file);
+    }
+
     /// Finds `count` free pages of a file, all under one map, for a structure change. Nothing is
     /// taken until the map change goes through the door, in the record that uses the pages.
     pub fn find_free(&self, file: FileId, count: usize) -> Result<FreePages<'_>, TxnError> {

@@ -1,0 +1,14 @@
+//! Tests of the tree through its public surface, over a real log and page store in memory.
+
+mod basics;
+mod bulk;
+mod cursors;
+mod damage;
+mod long_values;
+mod model;
+mod program;
+mod rig;
+mod shrinking;
+mod snapshots;
+mod threads;
+mod undoing;

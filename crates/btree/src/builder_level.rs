@@ -88,8 +88,8 @@ impl LeafLevel {
         self.whole += pair.bytes();
         self.pairs.push(pair);
         let prefix = common_prefix(&self.lower, key);
-        let least = PAGE_HEADER_BYTES + self.lower.len() + prefix + self.whole
-            - self.pairs.len() * prefix;
+        let least =
+            PAGE_HEADER_BYTES + self.lower.len() + prefix + self.whole - self.pairs.len() * prefix;
         (least > self.limits.fill_bytes && self.pairs.len() > 1).then(|| self.cut())
     }
 
@@ -124,8 +124,7 @@ impl LeafLevel {
     pub fn finish(&mut self) -> Vec<Finished> {
         let mut finished = Vec::new();
         while self.pairs.len() > 1
-            && node_bytes(&self.lower, None, self.pairs.len(), self.whole)
-                > self.limits.page_bytes
+            && node_bytes(&self.lower, None, self.pairs.len(), self.whole) > self.limits.page_bytes
         {
             finished.push(self.cut());
         }

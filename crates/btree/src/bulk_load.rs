@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::error::Error;
 
 use campanile_format::map::{Map, map_page};
-use campanile_format::{PageNo, PageOp, Value, is_inline};
 use campanile_format::record::Undo;
+use campanile_format::{PageNo, PageOp, Value, is_inline};
 use campanile_txn::{By, FreePages, Txn};
 
 use crate::builder_level::{Finished, InnerLevel, LeafLevel};
@@ -115,7 +115,8 @@ impl Tree<'_> {
     /// The record whose undo takes back the whole load.
     fn mark_load(&self, txn: &mut Txn) -> Result<(), TreeError> {
         let mut root = self.store().write(self.root())?;
-        let op = PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
+        let op =
+            PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
         let undo = Undo::ClearTree { file: self.file };
         self.apply(By::Txn(txn), &mut [one(&mut root, op)], undo)?;
         Ok(())

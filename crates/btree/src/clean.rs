@@ -53,7 +53,11 @@ pub(crate) struct Backlog {
 impl Backlog {
     pub fn new() -> Backlog {
         // After a restart nobody knows what the graveyard holds.
-        Backlog { work: Mutex::default(), graves: AtomicBool::new(true), cleaning: Mutex::default() }
+        Backlog {
+            work: Mutex::default(),
+            graves: AtomicBool::new(true),
+            cleaning: Mutex::default(),
+        }
     }
 
     /// `page` has a ghost, or is too empty.

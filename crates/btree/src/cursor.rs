@@ -196,12 +196,7 @@ impl Cursor {
     ///
     /// # Errors
     /// As [`Tree::put`].
-    pub fn put(
-        &mut self,
-        tree: &Tree<'_>,
-        txn: &mut Txn,
-        value: &[u8],
-    ) -> Result<bool, TreeError> {
+    pub fn put(&mut self, tree: &Tree<'_>, txn: &mut Txn, value: &[u8]) -> Result<bool, TreeError> {
         if !self.stands || !tree.replace(txn, &self.key, value)? {
             return Ok(false);
         }

@@ -12,7 +12,9 @@ use campanile_txn::TxnError;
 #[non_exhaustive]
 pub enum TreeError {
     /// A page is not what the tree says it must be.
-    #[error("{page} (page LSN {lsn}) is damaged: {what}; verify the database, then salvage or restore it")]
+    #[error(
+        "{page} (page LSN {lsn}) is damaged: {what}; verify the database, then salvage or restore it"
+    )]
     Corrupt {
         /// The page.
         page: PageId,
@@ -38,7 +40,9 @@ pub enum TreeError {
         max: u64,
     },
     /// The input of a bulk load does not ascend.
-    #[error("pair {index} of the bulk load is not above the pair before it: sort the input, without repeated keys")]
+    #[error(
+        "pair {index} of the bulk load is not above the pair before it: sort the input, without repeated keys"
+    )]
     NotAscending {
         /// Which pair, counted from 0.
         index: u64,
@@ -47,7 +51,9 @@ pub enum TreeError {
     #[error("the input failed: {0}")]
     Input(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A cursor or range is used after it has failed.
-    #[error("this cursor failed before and stays failed, so that nothing is left out silently: open a new one")]
+    #[error(
+        "this cursor failed before and stays failed, so that nothing is left out silently: open a new one"
+    )]
     CursorFailed,
     /// A data file or the page cache failed.
     #[error(transparent)]

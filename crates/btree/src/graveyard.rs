@@ -10,8 +10,8 @@ use std::sync::atomic::Ordering;
 
 use campanile_format::map::{pages_per_group, place_of};
 use campanile_format::planted::{self, Bug};
-use campanile_format::{FileId, OverflowRef, PageNo, PageOp};
 use campanile_format::record::Undo;
+use campanile_format::{FileId, OverflowRef, PageNo, PageOp};
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Change, MapChange, Transactions, Txn};
 
@@ -64,8 +64,7 @@ impl Grave {
     pub fn is_possible(&self, page_bytes: usize) -> bool {
         let (_, bit) = place_of(page_bytes, self.first);
         let end = u64::from(bit) + u64::from(self.pages);
-        self.is_whole_file()
-            || self.pages > 0 && end <= u64::from(pages_per_group(page_bytes))
+        self.is_whole_file() || self.pages > 0 && end <= u64::from(pages_per_group(page_bytes))
     }
 }
 
@@ -88,11 +87,7 @@ impl PurgeReport {
 
 impl Tree<'_> {
     /// Hands the extents of a value that `txn` deletes or replaces over to the graveyard.
-    pub(crate) fn bury_value(
-        &self,
-        txn: &mut Txn,
-        overflow: OverflowRef,
-    ) -> Result<(), TreeError> {
+    pub(crate) fn bury_value(&self, txn: &mut Txn, overflow: OverflowRef) -> Result<(), TreeError> {
         let graveyard = self.forest.tree(self.txns, FileId::GRAVEYARD);
         self.walk_extents(overflow, |extent| {
             if planted::is(Bug::OverflowFreedEarly) {

@@ -5,7 +5,7 @@
 //! slices of the copy. Must never: be used for a reader that does not hold what it was taken for
 //! (see [`LeafCopy::is_current`]).
 
-use campanile_format::{Node, PageId, PageNo, Plain};
+use campanile_format::{Node, PageId, Plain};
 use campanile_txn::Snapshot;
 
 use crate::descend::Target;
@@ -103,10 +103,5 @@ impl LeafCopy {
     /// The last visible slot below `end`.
     pub fn visible_below(&self, end: usize) -> Option<usize> {
         (0..end.min(self.node().count())).rev().find(|slot| self.is_visible(*slot))
-    }
-
-    /// Page of the copy, for messages.
-    pub fn page(&self) -> PageNo {
-        self.page.page
     }
 }

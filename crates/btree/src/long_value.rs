@@ -8,8 +8,8 @@
 use campanile_format::limits::MAX_VALUE_BYTES;
 use campanile_format::overflow::{self, Overflow};
 use campanile_format::page::{self, Kind};
-use campanile_format::{Lsn, OverflowRef, PageId, PageNo, PageOp};
 use campanile_format::record::Undo;
+use campanile_format::{Lsn, OverflowRef, PageId, PageNo, PageOp};
 use campanile_pagestore::PageRead;
 use campanile_txn::{By, Change, Txn};
 
@@ -32,11 +32,7 @@ pub(crate) struct Extent {
 
 impl<'e> Tree<'e> {
     /// Writes `value` to overflow pages of its own.
-    pub(crate) fn write_long(
-        &self,
-        txn: &mut Txn,
-        value: &[u8],
-    ) -> Result<OverflowRef, TreeError> {
+    pub(crate) fn write_long(&self, txn: &mut Txn, value: &[u8]) -> Result<OverflowRef, TreeError> {
         let capacity = overflow::capacity(self.page_bytes());
         let mut rest = value;
         let mut left = overflow::pages_for(self.page_bytes(), value.len() as u64);
@@ -63,12 +59,7 @@ impl<'e> Tree<'e> {
         Ok(OverflowRef { len: value.len() as u64, first })
     }
 
-    fn write_extent(
-        &self,
-        txn: &mut Txn,
-        extent: Extent,
-        data: &[u8],
-    ) -> Result<(), TreeError> {
+    fn write_extent(&self, txn: &mut Txn, extent: Extent, data: &[u8]) -> Result<(), TreeError> {
         let capacity = overflow::capacity(self.page_bytes());
         let batch = self.batch_pages();
         let chunks: Vec<&[u8]> = data.chunks(capacity).collect();
@@ -149,8 +140,7 @@ impl<'e> Tree<'e> {
     pub(crate) fn read_extent(&self, first: PageNo, left: u64) -> Result<Extent, TreeError> {
         let latched = self.overflow_page(first, true)?;
         let view = Overflow::new(latched.bytes());
-        let extent =
-            Extent { first, pages: view.extent_pages(), next: view.next_extent() };
+        let extent = Extent { first, pages: view.extent_pages(), next: view.next_extent() };
         let pages = u64::from(extent.pages);
         if pages > left || (pages < left) == extent.next.is_none() {
             return Err(damaged(&latched, "the length of the extent contradicts the value's"));

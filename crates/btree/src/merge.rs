@@ -4,8 +4,8 @@
 //! only settled pages are merged or freed (B7), so that the undo of an allocation never meets a
 //! page that a merge has freed already. Must never: decide when it is time (`clean.rs`).
 
-use campanile_format::{NodeBuilder, PageNo, PageOp};
 use campanile_format::record::Undo;
+use campanile_format::{NodeBuilder, PageNo, PageOp};
 use campanile_pagestore::PageWrite;
 use campanile_txn::By;
 
@@ -146,7 +146,10 @@ impl<'e> Tree<'e> {
             return Err(damaged(&child, "it is not a node of the level its parent says"));
         }
         if below.fences() != node.fences() {
-            return Err(damaged(&child, "it is an only child, but its fences are not its parent's"));
+            return Err(damaged(
+                &child,
+                "it is an only child, but its fences are not its parent's",
+            ));
         }
         if !self.is_settled(&child) {
             return Ok(false);

@@ -6,8 +6,8 @@
 
 use campanile_format::limits::SLOT_BYTES;
 use campanile_format::planted::{self, Bug};
-use campanile_format::{NodeBuilder, NodeImage, PageNo, PageOp, Value, max_key};
 use campanile_format::record::Undo;
+use campanile_format::{NodeBuilder, NodeImage, PageNo, PageOp, Value, max_key};
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Change, FreePages};
 
@@ -99,8 +99,7 @@ impl<'e> Tree<'e> {
         let mut right = self.store().fresh(self.page_id(new))?;
         tracing::debug!(file = %self.file, left = %left.id().page, right = %new, "split");
         let truncate = PageOp::NodeTruncate { keep: cut.keep as u16, upper: &cut.separator };
-        let mut changes =
-            vec![one(&mut left, truncate), one(&mut right, image.op()), map.change()];
+        let mut changes = vec![one(&mut left, truncate), one(&mut right, image.op()), map.change()];
         if !planted::is(Bug::SplitWithoutParent) {
             let separator = &cut.separator;
             let insert = PageOp::InnerInsert { slot: slot as u16, separator, child: new };

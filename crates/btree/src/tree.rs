@@ -6,8 +6,8 @@
 use std::cell::Cell;
 
 use campanile_format::map::ROOT_PAGE;
-use campanile_format::{FileId, Lsn, MetaFields, PageBytes, PageId, PageNo, PageOp};
 use campanile_format::record::Undo;
+use campanile_format::{FileId, Lsn, MetaFields, PageBytes, PageId, PageNo, PageOp};
 use campanile_pagestore::{PageStore, PageWrite, StoreError};
 use campanile_txn::{By, Change, Snapshot, Transactions, Txn};
 
@@ -211,9 +211,6 @@ impl<'e> Tree<'e> {
 }
 
 /// One op on one page.
-pub(crate) fn one<'p, 's, 'a>(
-    page: &'p mut PageWrite<'s>,
-    op: PageOp<'a>,
-) -> Change<'p, 's, 'a> {
+pub(crate) fn one<'p, 's, 'a>(page: &'p mut PageWrite<'s>, op: PageOp<'a>) -> Change<'p, 's, 'a> {
     Change { page, ops: vec![op] }
 }

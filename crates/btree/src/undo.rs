@@ -7,8 +7,8 @@
 //! holds a lock on the gap before the key keeps his boundary).
 
 use campanile_format::map::map_page;
-use campanile_format::{Lsn, PageNo, PageOp, Value};
 use campanile_format::record::Undo;
+use campanile_format::{Lsn, PageNo, PageOp, Value};
 use campanile_txn::{By, LogicalUndo, Transactions, Txn, TxnError};
 
 use crate::descend::{damaged, node_of};
@@ -91,7 +91,8 @@ impl Tree<'_> {
 
     fn empty_root(&self, by: By<'_>) -> Result<(), TreeError> {
         let mut root = self.store().write(self.root())?;
-        let op = PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
+        let op =
+            PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
         self.apply(by, &mut [one(&mut root, op)], Undo::None)?;
         Ok(())
     }

@@ -210,7 +210,8 @@ impl<'e> Walk<'e> {
         for slot in 0..node.count() {
             let key = node.key(slot);
             if !node.covers(&key) {
-                self.report.note(id, format!("key {} of entry {slot} is outside its fences", hex(&key)));
+                self.report
+                    .note(id, format!("key {} of entry {slot} is outside its fences", hex(&key)));
             }
             if keys.last().is_some_and(|last| *last >= key) {
                 self.report.note(id, format!("key {} of entry {slot} is out of order", hex(&key)));

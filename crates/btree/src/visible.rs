@@ -74,7 +74,12 @@ pub(crate) struct Eyes<'s> {
 
 impl<'s> Eyes<'s> {
     /// Eyes for a page with this LSN, which is latched: drops a snapshot that sees all of it.
-    pub fn for_page(txns: &'s Transactions, file: FileId, snapshot: Option<&'s Snapshot>, lsn: Lsn) -> Eyes<'s> {
+    pub fn for_page(
+        txns: &'s Transactions,
+        file: FileId,
+        snapshot: Option<&'s Snapshot>,
+        lsn: Lsn,
+    ) -> Eyes<'s> {
         let snapshot = snapshot.filter(|snapshot| !snapshot.sees_all_of(lsn));
         Eyes { txns, file, lsn, snapshot }
     }

@@ -6,10 +6,10 @@
 
 use std::borrow::Cow;
 
-use campanile_format::planted::{self, Bug};
 use campanile_format::limits::MAX_VALUE_BYTES;
-use campanile_format::{Node, PageBytes, PageOp, Value, is_inline, max_key};
+use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
+use campanile_format::{Node, PageBytes, PageOp, Value, is_inline, max_key};
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Txn};
 

@@ -66,7 +66,7 @@ fn neighbours_are_found_from_every_side() {
     for number in (10..2000_u32).step_by(10) {
         tree.put(&mut txn, format!("{number:05}").as_bytes(), &[1; 20]).unwrap();
     }
-    let mut find = |seek| {
+    let mut find = |seek: Seek<'_>| {
         let found = tree.find(Reader::Txn(&mut txn), seek).unwrap();
         found.map(|(key, _)| String::from_utf8(key).unwrap())
     };

@@ -15,9 +15,7 @@ fn sorted(count: usize, adversarial: bool, large_one_in: usize) -> Vec<Pair> {
     keys.sort();
     keys.dedup();
     let mut dice = Dice::new(count as u64);
-    keys.into_iter()
-        .map(|key| (key, crate::program::value(&mut dice, taste, 512)))
-        .collect()
+    keys.into_iter().map(|key| (key, crate::program::value(&mut dice, taste, 512))).collect()
 }
 
 fn load(rig: &Rig, txn: &mut campanile_txn::Txn, pairs: &[Pair]) -> Result<u64, TreeError> {
@@ -26,9 +24,14 @@ fn load(rig: &Rig, txn: &mut campanile_txn::Txn, pairs: &[Pair]) -> Result<u64, 
 
 #[test]
 fn a_loaded_tree_is_like_any_other() {
-    for (count, adversarial, large) in
-        [(0, false, 0), (1, false, 0), (5, true, 0), (700, false, 0), (700, true, 0), (300, true, 4)]
-    {
+    for (count, adversarial, large) in [
+        (0, false, 0),
+        (1, false, 0),
+        (5, true, 0),
+        (700, false, 0),
+        (700, true, 0),
+        (300, true, 4),
+    ] {
         let rig = Rig::new(Sizes::default());
         let pairs = sorted(count, adversarial, large);
         let mut txn = rig.begin();

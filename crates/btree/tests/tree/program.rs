@@ -67,8 +67,7 @@ pub struct Program {
 
 impl Program {
     pub fn new(seed: u64, sizes: Sizes, taste: Taste, durable: bool) -> Program {
-        let walkers =
-            (0..8).map(|_| Walker { cursor: Cursor::new(), at: None }).collect();
+        let walkers = (0..8).map(|_| Walker { cursor: Cursor::new(), at: None }).collect();
         Program {
             rig: Rig::durable(sizes, durable),
             dice: Dice::new(seed),
@@ -150,14 +149,9 @@ impl Program {
         }
     }
 
-    fn any_key(&mut self) -> Vec<u8> {
-        let index = self.dice.below(self.taste.keys);
-        key(self.taste, self.rig.sizes.page_bytes / 4, index)
-    }
-
     fn change(&mut self, txn: &mut Txn, model: &mut Model, deleting: bool) {
         let tree = self.rig.forest.tree(&self.rig.txns, self.rig.file);
-        let key = self.any_key();
+        let key = any_key(&mut self.dice, self.taste, &self.rig);
         let there = model.contains_key(&key);
         if self.dice.below(10) < if deleting { 8 } else { 3 } {
             assert_eq!(tree.delete(txn, &key).unwrap(), there);
@@ -188,7 +182,7 @@ impl Program {
 
     fn look(&mut self, txn: &mut Txn, model: &Model) {
         let tree = self.rig.forest.tree(&self.rig.txns, self.rig.file);
-        let key = self.any_key();
+        let key = any_key(&mut self.dice, self.taste, &self.rig);
         let got = tree.get(Reader::Txn(txn), &key).unwrap();
         assert_eq!(got.as_ref(), model.get(&key));
         let len = tree.value_len(Reader::Txn(txn), &key).unwrap();
@@ -204,13 +198,11 @@ impl Program {
     /// Moves one of the cursors, and now and then changes the record under it.
     fn walk(&mut self, txn: &mut Txn, model: &mut Model) {
         let which = self.dice.below(self.walkers.len());
-        let mut walker = std::mem::replace(
-            &mut self.walkers[which],
-            Walker { cursor: Cursor::new(), at: None },
-        );
+        let mut walker =
+            std::mem::replace(&mut self.walkers[which], Walker { cursor: Cursor::new(), at: None });
         let tree = self.rig.forest.tree(&self.rig.txns, self.rig.file);
         if self.dice.one_in(6) {
-            let key = self.any_key();
+            let key = any_key(&mut self.dice, self.taste, &self.rig);
             let found = walker.cursor.seek(&tree, Reader::Txn(txn), Seek::AtLeast(&key)).unwrap();
             let expected = model.range(key..).next().map(|(key, _)| key.clone());
             assert_eq!(found, expected.is_some());
@@ -279,9 +271,7 @@ fn step_walker(
     let expected = match (&walker.at, forward) {
         (None, true) => model.iter().next(),
         (None, false) => model.iter().next_back(),
-        (Some(at), true) => {
-            model.range((Bound::Excluded(at.clone()), Bound::Unbounded)).next()
-        }
+        (Some(at), true) => model.range((Bound::Excluded(at.clone()), Bound::Unbounded)).next(),
         (Some(at), false) => model.range(..at.clone()).next_back(),
     };
     let moved = if forward {
@@ -296,4 +286,8 @@ fn step_walker(
         walker.at = Some(key.clone());
     }
     assert_eq!(walker.cursor.key(), walker.at.as_deref());
+}
+
+fn any_key(dice: &mut Dice, taste: Taste, rig: &Rig) -> Vec<u8> {
+    key(taste, rig.sizes.page_bytes / 4, dice.below(taste.keys))
 }

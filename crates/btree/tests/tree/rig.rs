@@ -78,8 +78,7 @@ impl Rig {
         let control = control(sizes);
         let control_file =
             ControlFile::create(&host, &poison, &home, &control).expect("control file");
-        let (txns, forest) =
-            open(&host, &home, sizes, poison, control_file, control, Start::New);
+        let (txns, forest) = open(&host, &home, sizes, poison, control_file, control, Start::New);
         let mut rig = Rig { host, home, sizes, txns, forest, file: FileId::MIN_USER };
         let mut txn = rig.begin();
         rig.txns.create_file_as(&mut txn, FileId::GRAVEYARD, true).expect("graveyard");

@@ -25,7 +25,11 @@ fn a_snapshot_sees_its_moment_through_splits_merges_and_purges() {
             }
         }
         assert!(pairs(&tree, &mut Reader::Snapshot(&snapshot)) == then, "before the commit");
-        if round == 3 { rig.abort(txn) } else { rig.commit(txn) }
+        if round == 3 {
+            rig.abort(txn)
+        } else {
+            rig.commit(txn)
+        }
         rig.clean_all();
         assert!(pairs(&tree, &mut Reader::Snapshot(&snapshot)) == then, "after round {round}");
         rig.verify();

@@ -22,7 +22,9 @@ use crate::tree::Tree;
 /// Pages the backlog remembers one by one.
 const MAX_QUEUED: usize = 4096;
 /// Pages looked at in one step.
-const STEP_PAGES: usize = 32;
+const STEP_LOOKS: usize = 256;
+/// Pages from which something is given back in one step.
+const STEP_CHANGES: usize = 32;
 
 /// Where the sweep of a file stands.
 #[derive(Debug, Default)]
@@ -91,10 +93,18 @@ impl Backlog {
         self.work.lock().queue.len()
     }
 
-    /// A file to sweep, and from which key on.
-    fn sweep(&self) -> Option<(FileId, Vec<u8>)> {
-        let work = self.work.lock();
-        work.sweeps.iter().next().map(|(file, sweep)| (*file, sweep.next.clone()))
+    fn is_full(&self) -> bool {
+        self.len() >= MAX_QUEUED
+    }
+
+    /// The files to sweep.
+    fn sweeps(&self) -> Vec<FileId> {
+        self.work.lock().sweeps.keys().copied().collect()
+    }
+
+    /// From which key on the sweep of `file` goes on.
+    fn sweep_from(&self, file: FileId) -> Option<Vec<u8>> {
+        self.work.lock().sweeps.get(&file).map(|sweep| sweep.next.clone())
     }
 
     /// The sweep of `file` has come to `next`, or to the end.
@@ -123,20 +133,23 @@ enum Look {
 }
 
 impl Forest {
-    /// One bounded piece of cleaning: ghosts, pages that are too empty, the graveyard. True if
-    /// anything was given back (then there may be more). Called between transactions, from any
-    /// thread; a second caller at the same time does nothing.
+    /// One bounded piece of cleaning: ghosts, pages that are too empty, the graveyard. True if it
+    /// got on, so that there may be more to do at once; false if nothing is left, or only what
+    /// somebody may still need. Call it from any thread, with nothing latched; a second caller at
+    /// the same time does nothing.
     ///
     /// # Errors
     /// Damage, I/O.
     pub fn clean(&self, txns: &Transactions) -> Result<bool, TreeError> {
         let Some(_one_at_a_time) = self.backlog.cleaning.try_lock() else { return Ok(false) };
-        let mut changed = self.clean_queued(txns)?;
-        changed |= self.clean_swept(txns)?;
-        if self.backlog.graves.load(Ordering::Acquire) {
-            changed |= self.purge_some_graves(txns)?;
+        let mut got_on = self.clean_queued(txns)?;
+        for file in self.backlog.sweeps() {
+            got_on |= self.clean_swept(txns, file)?;
         }
-        Ok(changed)
+        if self.backlog.graves.load(Ordering::Acquire) {
+            got_on |= self.purge_some_graves(txns)?;
+        }
+        Ok(got_on)
     }
 
     /// Asks for a look at every leaf of `file`, for instance to compact it.
@@ -145,35 +158,47 @@ impl Forest {
     }
 
     fn clean_queued(&self, txns: &Transactions) -> Result<bool, TreeError> {
-        let mut changed = false;
-        for _ in 0..self.backlog.len().min(STEP_PAGES) {
+        let (mut got_on, mut changes) = (false, 0);
+        for _ in 0..self.backlog.len().min(STEP_LOOKS) {
             let Some(page) = self.backlog.take() else { break };
             match self.tree(txns, page.file).clean_page(page)? {
-                Look::Changed => changed = true,
-                Look::Clean => {}
                 Look::TooEarly => self.backlog.note(page),
+                look => {
+                    got_on = true;
+                    changes += usize::from(look == Look::Changed);
+                }
+            }
+            if changes == STEP_CHANGES {
+                break;
             }
         }
-        Ok(changed)
+        Ok(got_on)
     }
 
-    fn clean_swept(&self, txns: &Transactions) -> Result<bool, TreeError> {
-        let mut changed = false;
-        for _ in 0..STEP_PAGES {
-            let Some((file, from)) = self.backlog.sweep() else { break };
-            let tree = self.tree(txns, file);
-            if !tree.file_exists()? {
-                self.backlog.work.lock().sweeps.remove(&file);
-                continue;
-            }
+    fn clean_swept(&self, txns: &Transactions, file: FileId) -> Result<bool, TreeError> {
+        let tree = self.tree(txns, file);
+        if !tree.file_exists()? {
+            self.backlog.work.lock().sweeps.remove(&file);
+            return Ok(true);
+        }
+        let mut got_on = false;
+        for _ in 0..STEP_CHANGES {
+            let Some(from) = self.backlog.sweep_from(file) else { break };
             let (page, next) = {
                 let leaf = tree.read_leaf(Target::At(&from))?;
                 (leaf.id(), node_of(&leaf).fences().1)
             };
-            changed |= tree.clean_page(page)? == Look::Changed;
+            if tree.clean_page(page)? == Look::TooEarly {
+                // With room in the queue it waits there, else the sweep waits here.
+                if self.backlog.is_full() {
+                    break;
+                }
+                self.backlog.note(page);
+            }
             self.backlog.swept(file, next);
+            got_on = true;
         }
-        Ok(changed)
+        Ok(got_on)
     }
 }
 
@@ -241,13 +266,18 @@ impl Tree<'_> {
     /// Merges a page that is too empty; true if that or a lower root came of it.
     fn shrink(&self, page: PageNo, glance: Glance) -> Result<bool, TreeError> {
         if page == self.root().page {
-            return self.collapse_root();
+            let collapsed = self.collapse_root()?;
+            if collapsed {
+                // It has its child's ghosts now, and may have a single child again.
+                self.forest.backlog.note(self.root());
+            }
+            return Ok(collapsed);
         }
         match self.merge(&glance.lower, page, glance.level)? {
             Merged::No => Ok(false),
-            Merged::Yes { parent, .. } => {
+            Merged::Yes { survivor, parent } => {
                 // The survivor may be in for more, and so may the parent.
-                self.forest.backlog.note(self.page_id(page));
+                self.forest.backlog.note(self.page_id(survivor));
                 self.forest.backlog.note(self.page_id(parent));
                 Ok(true)
             }

@@ -18,10 +18,10 @@ use crate::tree::{Tree, one};
 pub(crate) enum Merged {
     /// It is one with a neighbour now; the parent, too, may be too empty.
     Yes {
-        /// The parent, and whether it needs a look.
+        /// The page that holds both now.
+        survivor: PageNo,
+        /// The page above it.
         parent: PageNo,
-        /// Its level.
-        level: u8,
     },
     /// No neighbour can take it, or it is not where it was.
     No,
@@ -47,20 +47,21 @@ impl<'e> Tree<'e> {
         let with_right = (place < node.count()).then_some(place);
         let with_left = place.checked_sub(1);
         for separator in [with_right, with_left].into_iter().flatten() {
-            if self.merge_around(&mut parent, separator, level)? {
-                return Ok(Merged::Yes { parent: parent.id().page, level: level + 1 });
+            if let Some(survivor) = self.merge_around(&mut parent, separator, level)? {
+                return Ok(Merged::Yes { survivor, parent: parent.id().page });
             }
         }
         Ok(Merged::No)
     }
 
-    /// Merges the two children on both sides of a separator, if they are fit for it.
+    /// Merges the two children on both sides of a separator, if they are fit for it; gives the
+    /// one that is left.
     fn merge_around(
         &self,
         parent: &mut PageWrite<'e>,
         separator: usize,
         level: u8,
-    ) -> Result<bool, TreeError> {
+    ) -> Result<Option<PageNo>, TreeError> {
         let node = node_of(parent);
         let left = self.child_page(parent, node.child_at(separator.checked_sub(1)))?;
         let right = self.child_page(parent, node.child_at(Some(separator)))?;
@@ -75,7 +76,7 @@ impl<'e> Tree<'e> {
             }
         }
         if !self.may_merge(&left, &right) {
-            return Ok(false);
+            return Ok(None);
         }
         let fence = node_of(&left).fences().1;
         let between = node_of(parent).key(separator);
@@ -91,7 +92,7 @@ impl<'e> Tree<'e> {
         changes.extend(maps.iter_mut().map(campanile_txn::MapChange::change));
         self.forest.stamps.bump(freed);
         self.apply(By::System, &mut changes, Undo::None)?;
-        Ok(true)
+        Ok(Some(left.id().page))
     }
 
     /// Whether two neighbours shall become one: both final, one of them nearly empty, and the

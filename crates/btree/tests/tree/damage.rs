@@ -80,7 +80,7 @@ fn levels_that_do_not_fall_are_found_and_end_a_descent() {
 fn a_page_that_names_itself_does_not_hang_anybody() {
     let rig = filled();
     let inner = child(&rig, ROOT, None);
-    for name in [inner, ROOT, PageNo(0), PageNo(1), PageNo(1 << 20)] {
+    for name in [inner, ROOT, PageNo(1), PageNo(1 << 20)] {
         plant(&rig, inner, vec![PageOp::InnerSetChild { slot: None, child: name }]);
         findings(&rig);
         assert!(read_everything(&rig).is_err());

@@ -106,6 +106,7 @@ impl<'e> Tree<'e> {
             changes.push(one(&mut parent, insert));
         }
         self.apply(By::System, &mut changes, Undo::None)?;
+        self.note_ghosts(&image, new);
         Ok(())
     }
 
@@ -134,7 +135,17 @@ impl<'e> Tree<'e> {
             map.change(),
         ];
         self.apply(By::System, &mut changes, Undo::None)?;
+        self.note_ghosts(&left_image, first);
+        self.note_ghosts(&right_image, second);
         Ok(())
+    }
+
+    /// Ghosts that a split moved to a new page are to be found there.
+    fn note_ghosts(&self, image: &NodeImage, page: PageNo) {
+        let node = image.node();
+        if node.is_leaf() && (0..node.count()).any(|slot| node.is_ghost(slot)) {
+            self.forest.backlog.note(self.page_id(page));
+        }
     }
 
     /// The new right page of a split of `page`.

@@ -169,20 +169,10 @@ impl LockTable {
             drop(shard);
             self.wait(&request, name, &ticket, self.timeout_of(wait))?;
         } else if keep {
+            stats.upgrades += u64::from(!held.is_none());
             self.note_grant(owner, name, lock.set_mode(owner, request.mode));
         }
-        Ok(self.outcome_of(held, keep, name))
-    }
-
-    /// Counts an upgrade and says how a request was met.
-    fn outcome_of(&self, held: Mode, keep: bool, name: LockName) -> Granted {
-        if held.is_none() {
-            return Granted::New;
-        }
-        if keep {
-            self.shard(name).stats.upgrades += 1;
-        }
-        Granted::Upgraded { from: held }
+        Ok(if held.is_none() { Granted::New } else { Granted::Upgraded { from: held } })
     }
 
     fn timeout_of(&self, wait: Wait) -> Option<Duration> {

@@ -74,9 +74,11 @@ impl LockTable {
     /// Grants what can be granted now, wakes those granted, and forgets the lock if it is idle.
     /// To be called after every change that makes a lock weaker or its queue shorter.
     pub(crate) fn serve(&self, shard: &mut Shard, name: LockName) {
-        let Some(lock) = shard.locks.get_mut(&name) else { return };
+        let Shard { locks, stats, .. } = shard;
+        let Some(lock) = locks.get_mut(&name) else { return };
         lock.promote(|waiter, before| {
             if let Some(before) = before {
+                stats.upgrades += u64::from(!before.is_none());
                 self.note_grant(waiter.request.owner, name, before);
             }
             waiter.ticket.settle(Outcome::Granted);

@@ -1,0 +1,11 @@
+//! The lock table: modes, queues, families, deadlocks, time, and many threads at once.
+
+mod deadlock;
+mod family;
+mod harness;
+mod model;
+mod modes;
+mod queue;
+mod stress;
+mod time;
+mod upgrade;

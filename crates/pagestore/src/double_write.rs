@@ -149,17 +149,22 @@ impl PageStore {
     /// that is not durable at home; so a copy whose LSN is below belongs to a batch that was
     /// finished. If such a page is damaged now, it did not tear: the copy would bring back an old
     /// page that redo does not bring up to date, in place of an error.
+    ///
+    /// If only the process ended, the homes of the batch may look good and still be in the cache
+    /// of the operating system only. They are written once more and synced, because the next
+    /// batch takes their copies away; and so is the directory, whose last change may be pending.
     pub fn repair_torn_pages(&self, redo: Lsn) -> Result<RepairReport> {
         self.poison.check()?;
         let mut write_back = self.write_back.lock();
+        self.sync_data_dir()?;
         let mut report = RepairReport::default();
-        let Some(LastBatch { file, header, start }) = self.read_batch_header()? else {
-            return Ok(report);
-        };
+        let Some(last) = self.read_batch_header()? else { return Ok(report) };
+        let LastBatch { file, header, start } = last;
+        self.sync(&*file).map_err(|source| self.strike(self.double_write_error("sync", source)))?;
         write_back.double_write.batch = header.batch;
         report.copies = header.entries.len();
         let mut copy = vec![0; self.page_bytes()];
-        let mut synced = Vec::new();
+        let mut written = Vec::new();
         for (at, entry) in header.entries.iter().enumerate() {
             let offset = start + (at * self.page_bytes()) as u64;
             let count = file
@@ -172,13 +177,13 @@ impl PageStore {
                 report.stale += 1;
             } else if !self.open_file(entry.page.file)? {
                 report.orphaned += 1;
-            } else if self.repair_page(entry.page, &copy)? {
-                report.repaired.push(entry.page);
-                synced.push(entry.page.file);
+            } else {
+                self.repair_page(entry.page, &copy, &mut report)?;
+                written.push(entry.page.file);
             }
         }
-        synced.dedup();
-        for file in synced {
+        written.dedup();
+        for file in written {
             let entry = self.entry(file)?;
             let done = self.sync(&**entry.hold()?.file());
             done.map_err(|source| self.strike(entry.io("sync", source)))?;
@@ -187,23 +192,22 @@ impl PageStore {
         Ok(report)
     }
 
-    /// Writes the copy home if the page there is damaged.
-    fn repair_page(&self, id: PageId, copy: &[u8]) -> Result<bool> {
+    /// Writes the copy home if the page there is damaged, or is the same.
+    fn repair_page(&self, id: PageId, copy: &[u8], report: &mut RepairReport) -> Result<()> {
         assert!(self.find(id).is_none(), "repair comes before any page is read");
         let entry = self.entry(id.file)?;
         let held = entry.hold()?;
         let file = held.file();
         let mut home = vec![0; copy.len()];
         match entry.read(&**file, id.page, &mut home)? {
-            PageIn::Sound => Ok(false),
-            PageIn::NeverWritten | PageIn::Damaged(_) => {
-                let offset = u64::from(id.page.0) * copy.len() as u64;
-                file.write_all_at(copy, offset)
-                    .map_err(|source| self.strike(entry.io("write", source)))?;
-                entry.set_pages(entry.pages().max(u64::from(id.page.0) + 1));
-                Ok(true)
-            }
+            PageIn::Sound if home != copy => return Ok(()),
+            PageIn::Sound => {}
+            PageIn::NeverWritten | PageIn::Damaged(_) => report.repaired.push(id),
         }
+        file.write_all_at(copy, u64::from(id.page.0) * copy.len() as u64)
+            .map_err(|source| self.strike(entry.io("write", source)))?;
+        entry.set_pages(entry.pages().max(u64::from(id.page.0) + 1));
+        Ok(())
     }
 
     /// The last batch. `None`: no batch was ever
@@ -215,7 +219,7 @@ impl PageStore {
             return Ok(None);
         }
         let file = vfs
-            .open(&path, Open::Read)
+            .open(&path, Open::ReadWrite)
             .map_err(|source| self.double_write_error("open", source))?;
         let len = file.len().map_err(|source| self.double_write_error("measure", source))?;
         let mut bytes = vec![0; len.min(HEADER_BYTES_MAX) as usize];

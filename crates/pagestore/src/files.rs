@@ -168,7 +168,8 @@ impl PageStore {
         Ok(FileFlags { durable: !marked })
     }
 
-    fn sync_data_dir(&self) -> Result<()> {
+    /// Makes the names of the data files durable.
+    pub(crate) fn sync_data_dir(&self) -> Result<()> {
         let synced = self.host.vfs.sync_dir(&self.data_dir);
         synced.map_err(|source| self.strike(self.data_dir_error("sync", source)))
     }

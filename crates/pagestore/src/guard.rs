@@ -202,6 +202,17 @@ impl<'s> PageWrite<'s> {
         }
     }
 
+    /// Makes the page dirty since the record at `lsn`, which it has already: what is at home may be
+    /// in the cache of the operating system only, from before a crash. So redo does with every
+    /// record that it skips.
+    ///
+    /// # Panics
+    /// If the page has no content, or does not have the record.
+    pub fn redirty(&mut self, lsn: Lsn) {
+        assert!(!lsn.is_none() && lsn <= self.lsn(), "{} does not have record {lsn}", self.id);
+        let _first = self.store.dirt(self.frame(), |dirt| dirt.changed(lsn));
+    }
+
     /// Applies the operations of the record at `lsn` and stamps the page with it. They have been
     /// checked: see [`PageOp::check`].
     ///

@@ -71,6 +71,10 @@ impl FakeLog {
         lsn
     }
 
+    pub fn end(&self) -> Lsn {
+        Lsn(self.end.load(Ordering::SeqCst))
+    }
+
     pub fn durable(&self) -> Lsn {
         Lsn(self.durable.load(Ordering::SeqCst))
     }
@@ -100,7 +104,7 @@ impl LogBarrier for FakeLog {
     }
 
     fn end(&self) -> Lsn {
-        Lsn(self.end.load(Ordering::SeqCst))
+        FakeLog::end(self)
     }
 }
 

@@ -153,8 +153,10 @@ impl DataFile {
             .read_full_at(buf, u64::from(page.0) * buf.len() as u64)
             .map_err(|source| self.io("read", source))?;
         if count < buf.len() {
-            // An error is never taken for an end (an end is a short count), and a page that the
-            // end cuts was never whole.
+            // An error is never taken for an end: the page is there, or was grown to.
+            if u64::from(page.0) < self.pages() {
+                return Err(self.io("read", io::ErrorKind::UnexpectedEof.into()));
+            }
             return Ok(PageIn::NeverWritten);
         }
         if page::is_never_written(buf) {

@@ -148,20 +148,24 @@ impl PageStore {
             Err(source) => return Err(entry.io("open", source)),
         };
         let len = handle.len().map_err(|source| entry.io("measure", source))?;
-        entry.set_flags(self.flags_on_disk(entry, &handle)?);
-        entry.set_pages((len / self.page_bytes() as u64).min(u64::from(u32::MAX)));
+        let pages = (len / self.page_bytes() as u64).min(u64::from(u32::MAX));
+        let flags = match pages {
+            0 => FileFlags::default(),
+            _ => self.flags_on_disk(entry, &*handle)?,
+        };
+        entry.set_flags(flags);
+        entry.set_pages(pages);
         *state = State::Open(handle);
         Ok(entry)
     }
 
     /// The flags in a file's meta page. A meta page that is damaged or not there yet is that of a
     /// durable file, as far as writing goes: a file that is not durable is made anew by recovery.
-    fn flags_on_disk(&self, entry: &DataFile, handle: &Arc<dyn File>) -> Result<FileFlags> {
+    fn flags_on_disk(&self, entry: &DataFile, handle: &dyn File) -> Result<FileFlags> {
         let mut buffer = vec![0; self.page_bytes()];
-        let count =
-            handle.read_full_at(&mut buffer, 0).map_err(|source| entry.io("read", source))?;
+        handle.read_exact_at(&mut buffer, 0).map_err(|source| entry.io("read", source))?;
         let id = PageId::new(entry.id, PageNo(0));
-        if count < buffer.len() || page::check(&buffer, id).is_err() {
+        if page::check(&buffer, id).is_err() {
             return Ok(FileFlags::default());
         }
         let marked = MetaFields::read(&Plain(&buffer)).is_ok_and(|fields| !fields.durable);

@@ -4,7 +4,7 @@
 //! a page under the door's rules, and redo from the list. A page is a leaf with four values, spread
 //! over the page so that it can tear; all four hold the same number, so that a mixture shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,13 @@ use campanile_pagestore::{
 use campanile_vfs::{Host, Poison};
 
 pub const ENVIRONMENT: EnvironmentId = EnvironmentId([7; 16]);
-pub const PAGE_BYTES: usize = 1024;
+/// As large as what the simulated disk may spoil around a write.
+pub const PAGE_BYTES: usize = 4096;
+
+/// The file in the tests of crashes that is not in the log.
+pub const UNLOGGED: FileId = FileId(9);
+/// Instead of a stamp: the file is removed.
+pub const REMOVAL: u64 = u64::MAX;
 
 /// Bytes of a record in the fake log.
 const RECORD: u64 = 8;
@@ -69,6 +75,11 @@ impl FakeLog {
         let lsn = Lsn(self.end.fetch_add(RECORD, Ordering::SeqCst));
         records.push(Record { lsn, page, prev, init, stamp });
         lsn
+    }
+
+    /// Makes all records durable.
+    pub fn flush(&self) {
+        self.durable.store(self.end().0, Ordering::SeqCst);
     }
 
     pub fn end(&self) -> Lsn {
@@ -181,20 +192,35 @@ impl Rig {
     }
 
     /// Repairs torn pages and redoes the log from `redo` on, as recovery does.
-    pub fn recover(&mut self, redo: Lsn) -> Result<(), StoreError> {
-        self.store.repair_torn_pages(redo)?;
+    pub fn recover(&mut self, redo: Lsn) -> Result<Found, StoreError> {
+        let repaired = self.store.repair_torn_pages(redo)?.repaired.len();
+        let mut found = Found { repaired, ..Found::default() };
+        let records = self.log.records();
+        let removed: BTreeSet<FileId> = records
+            .iter()
+            .filter(|record| record.stamp == REMOVAL)
+            .map(|record| record.page.file)
+            .collect();
+        for file in removed.iter().chain([&UNLOGGED]) {
+            self.store.remove_file(*file)?;
+        }
+        self.store.create_file(UNLOGGED, FileFlags { durable: false })?;
         let mut damaged = BTreeMap::new();
-        for record in self.log.records() {
-            if record.lsn < redo {
+        for record in &records {
+            if record.lsn < redo || removed.contains(&record.page.file) {
                 continue;
             }
             let (mut guard, sound) = match self.store.fetch_for_redo(record.page)? {
                 RedoPage::Ready(guard) => (guard, true),
-                RedoPage::Absent(guard) | RedoPage::Torn(guard) => (guard, false),
+                RedoPage::Absent(guard) => (guard, false),
+                RedoPage::Torn(guard) => {
+                    found.torn += 1;
+                    (guard, false)
+                }
             };
             if !sound && !record.init {
                 // To be rebuilt by a later record, or lost.
-                damaged.insert(record.page, record);
+                damaged.insert(record.page, *record);
                 continue;
             }
             damaged.remove(&record.page);
@@ -207,10 +233,19 @@ impl Rig {
             guard.apply(&ops(record.init, &bytes(record.stamp)), record.lsn);
         }
         assert!(damaged.is_empty(), "not rebuilt: {damaged:?}");
-        self.expected =
-            self.log.records().iter().map(|record| (record.page, record.stamp)).collect();
-        Ok(())
+        let pages = records.iter().map(|record| (record.page, record.stamp));
+        self.expected = pages.filter(|(page, _)| !removed.contains(&page.file)).collect();
+        Ok(found)
     }
+}
+
+/// What recovery met.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Found {
+    /// Pages repaired from their copies.
+    pub repaired: usize,
+    /// Records that met a torn page.
+    pub torn: usize,
 }
 
 /// Gives a page its first content.
@@ -228,7 +263,10 @@ fn apply(log: &FakeLog, mut page: PageWrite<'_>, stamp: u64, init: bool) -> Lsn 
     let ops = ops(init, &value);
     page_op::check_all(&ops, page.id(), &page.bytes()).unwrap();
     page.begin_change(log.end());
-    let lsn = log.append(page.id(), page.lsn(), init, stamp);
+    let lsn = match page.id().file {
+        UNLOGGED => log.end(),
+        _ => log.append(page.id(), page.lsn(), init, stamp),
+    };
     page.apply(&ops, lsn);
     lsn
 }

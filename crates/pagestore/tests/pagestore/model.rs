@@ -92,7 +92,7 @@ impl Program {
         match *step {
             Step::Put(at, number) => {
                 let (id, stamp) = (self.id(at, number), self.stamp());
-                drop(self.rig.put(id, stamp).unwrap());
+                self.rig.put(id, stamp).unwrap();
             }
             Step::PutMany(at, number, count) => {
                 for number in number..number + count {

@@ -40,7 +40,7 @@ impl Observer for WriteAhead {
 }
 
 #[test]
-fn p1_a_page_is_never_written_before_the_log_is_durable_up_to_its_copy() {
+pub fn p1_a_page_is_never_written_before_the_log_is_durable_up_to_its_copy() {
     let monitor = Arc::new(WriteAhead::default());
     let inner = memory();
     let observer: Arc<dyn Observer> = Arc::<WriteAhead>::clone(&monitor);
@@ -111,7 +111,7 @@ impl Observer for Meddler {
 }
 
 #[test]
-fn p3_rec_lsn_stays_through_the_batch_and_then_names_the_change_after_the_copy() {
+pub fn p3_rec_lsn_stays_through_the_batch_and_then_names_the_change_after_the_copy() {
     let meddler = Arc::new(Meddler::default());
     let inner = memory();
     let observer: Arc<dyn Observer> = Arc::<Meddler>::clone(&meddler);

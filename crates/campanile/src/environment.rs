@@ -1,136 +1,386 @@
 //! The environment: a home directory, opened.
+//!
+//! Owns the handle that users hold and the end of an environment. Promises that the last handle to
+//! go closes the environment cleanly, and that dropping handles in any order is safe. Must never
+//! contain an algorithm: it wires.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use campanile_vfs::Host;
+use campanile_txn::{CheckpointKind, TxnOptions};
+use campanile_vfs::{Background, Host};
+use parking_lot::Mutex;
 
+use crate::catalog;
+use crate::core::Core;
 use crate::database::Database;
 use crate::error::Result;
+use crate::keeper::Keeper;
 use crate::options::{DatabaseOptions, EnvironmentOptions, TransactionOptions};
+use crate::retry;
 use crate::snapshot::Snapshot;
+use crate::start;
+use crate::stats::EnvironmentStats;
 use crate::transaction::Transaction;
-use crate::verify::VerifyReport;
-use crate::view::Reads;
+use crate::view::{Reads, View};
+use crate::{Lsn, RecoveryReport, causes};
 
-/// A home directory that this process owns.
+/// A home directory that this process owns: many databases, one log, transactions across all.
+///
+/// Handles are cheap to clone and shared between threads. The last one to go closes the
+/// environment; [`close`](Environment::close) does it where the outcome can be seen. If a process
+/// dies without closing, the next open recovers, by itself:
+///
+/// ```
+/// use campanile::Environment;
+/// # let dir = tempfile::tempdir()?;
+/// # let home = dir.path().join("home");
+///
+/// let env = Environment::open(&home)?;
+/// let accounts = env.create_database("accounts")?;
+/// env.run(|txn| accounts.put(txn, "alice", "100"))?;
+/// # drop(accounts);
+/// env.abandon(); // as if the process had been killed here
+///
+/// let env = Environment::open(&home)?;
+/// println!("{}", env.recovery_report().expect("the last owner died"));
+/// let accounts = env.open_database("accounts")?;
+/// assert_eq!(accounts.get(&env.snapshot()?, "alice")?.as_deref(), Some(&b"100"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Environment {
-    _core: Arc<()>,
+    shared: Arc<Shared>,
+}
+
+/// What all handles of an environment share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    core: Arc<Core>,
+    keeper: Mutex<Option<Keeper>>,
+    report: Option<RecoveryReport>,
+}
+
+impl Shared {
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn close(&self) -> Result<()> {
+        // Nobody else may be writing when the log is closed: the threads end first, and start
+        // again if there is a reason not to close.
+        let keeper = self.keeper.lock().take();
+        let had_threads = keeper.is_some();
+        drop(keeper);
+        let result = self.core.close();
+        if had_threads && !self.core.gate.is_closed() {
+            *self.keeper.lock() = Some(Keeper::start(&self.core)?);
+        }
+        result
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        drop(self.keeper.lock().take());
+        let core = &self.core;
+        if core.gate.is_closed() || core.poison.is_poisoned() || std::thread::panicking() {
+            return;
+        }
+        if let Err(error) = core.close() {
+            tracing::error!(%error, "closing failed; the next open recovers");
+        }
+    }
+}
+
+/// Whether an environment can be used; see [`Environment::health`].
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+#[non_exhaustive]
+pub enum Health {
+    /// It can.
+    Running,
+    /// A write or sync failed: every call fails until it is closed, opened again and recovered.
+    Poisoned {
+        /// What failed.
+        cause: String,
+    },
+    /// It was closed.
+    Closed,
+}
+
+/// What a checkpoint did; see [`Environment::checkpoint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checkpoint {
+    /// The checkpoint's own record in the log.
+    pub lsn: Lsn,
+    /// Where recovery would begin.
+    pub redo: Lsn,
 }
 
 impl Environment {
-    /// Options with which to open.
+    /// Options with which to open; see [`EnvironmentOptions`].
     pub fn options() -> EnvironmentOptions {
         EnvironmentOptions::new()
     }
 
-    /// Opens the environment in `home`: creates it, or recovers it if the last owner died.
+    /// Opens the environment in the directory `home`: creates it if there is none, recovers it if
+    /// its last owner died.
+    ///
+    /// One process owns a home at a time; the error says who if it is taken.
     pub fn open(home: impl AsRef<Path>) -> Result<Environment> {
         EnvironmentOptions::new().open(home)
     }
 
-    /// Opens on any host: simulated files, a stepped background, small pages.
+    /// Opens on another host than the operating system: files in memory, simulated disks, a clock
+    /// that stands still. Pages may be as small as 512 bytes. For tests of programs that embed an
+    /// environment.
+    ///
+    /// A host with a stepped background starts no thread: nothing happens in the background but by
+    /// calls of [`step`](Environment::step).
     pub fn open_on(
-        _host: Host,
-        _home: impl AsRef<Path>,
-        _options: EnvironmentOptions,
+        host: Host,
+        home: impl AsRef<Path>,
+        options: EnvironmentOptions,
     ) -> Result<Environment> {
-        todo!()
+        let threads = host.background == Background::Threads && !options.read_only;
+        let start::Started { core, report } = start::start(host, home.as_ref(), options)?;
+        let core = Arc::new(core);
+        let keeper = if threads { Some(Keeper::start(&core)?) } else { None };
+        Ok(Environment { shared: Arc::new(Shared { core, keeper: Mutex::new(keeper), report }) })
     }
 
-    /// Closes cleanly.
+    /// Closes cleanly: everything is written back and the next open has nothing to recover.
+    ///
+    /// Refused with [`ErrorKind::Busy`](crate::ErrorKind::Busy) while a transaction is open. Other
+    /// handles fail from then on.
     pub fn close(self) -> Result<()> {
-        todo!()
+        self.shared.close()
+    }
+
+    /// Lets go of the home as if this process had died: nothing is written, and the next open
+    /// recovers. For tests of what a program does after a crash.
+    pub fn abandon(self) {
+        drop(self.shared.keeper.lock().take());
+        self.shared.core.abandon();
+    }
+
+    /// The home directory.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.core().home
+    }
+
+    /// Page size of all databases.
+    #[must_use]
+    pub fn page_bytes(&self) -> u32 {
+        self.core().page_bytes()
+    }
+
+    /// What recovery did when this environment was opened; `None` if it had been closed cleanly or
+    /// is new.
+    #[must_use]
+    pub fn recovery_report(&self) -> Option<&RecoveryReport> {
+        self.shared.report.as_ref()
+    }
+
+    /// Whether the environment can be used.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let core = self.core();
+        if core.gate.is_closed() {
+            return Health::Closed;
+        }
+        match core.poison.cause() {
+            Some(cause) => Health::Poisoned { cause: cause.to_owned() },
+            None => Health::Running,
+        }
     }
 
     /// Begins a read-write transaction.
     pub fn begin(&self) -> Result<Transaction> {
-        todo!()
+        self.begin_with(TransactionOptions::new())
     }
 
-    /// Begins a read-write transaction with options.
-    pub fn begin_with(&self, _options: TransactionOptions) -> Result<Transaction> {
-        todo!()
+    /// Begins a read-write transaction with options of its own.
+    pub fn begin_with(&self, options: TransactionOptions) -> Result<Transaction> {
+        let core = self.core();
+        core.check_writable()?;
+        core.gate.enter()?;
+        let mut inner = TxnOptions::default();
+        let timeout = options.lock_timeout.or(core.options.lock_timeout);
+        inner.lock_timeout_us =
+            timeout.map(|timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX));
+        match core.txns.begin(inner) {
+            Ok(txn) => Ok(Transaction::new(Arc::clone(&self.shared), txn)),
+            Err(error) => {
+                core.gate.leave();
+                Err(causes::txn(error))
+            }
+        }
     }
 
-    /// Runs a transaction, again if it was picked to break a deadlock.
-    pub fn run<T>(&self, _body: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
-        todo!()
+    /// Runs `body` in a transaction and commits it; runs it again, a few times and with pauses, if
+    /// it was chosen to break a deadlock or waited too long for a lock.
+    ///
+    /// `body` may run more than once: what it does outside the transaction must bear that. If it
+    /// fails the transaction is rolled back.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let env = campanile::Environment::open(dir.path())?;
+    /// let counters = env.create_database("counters")?;
+    /// let visits = env.run(|txn| {
+    ///     let old = counters.get_with(txn, "visits", |value| value.len())?.unwrap_or(0);
+    ///     counters.put(txn, "visits", vec![b'|'; old + 1])?;
+    ///     Ok(old + 1)
+    /// })?;
+    /// assert_eq!(visits, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn run<T>(&self, body: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
+        retry::run(self, body)
     }
 
-    /// A read-only snapshot.
+    /// A read-only view of this moment, in all databases; see [`Snapshot`].
     pub fn snapshot(&self) -> Result<Snapshot> {
-        todo!()
+        Snapshot::take(&self.shared)
     }
 
-    /// One bounded piece of background work; true if there was any.
+    /// One bounded piece of background work, true if there was any: what the background threads
+    /// do by themselves. For environments opened on a host with a stepped background.
     pub fn step(&self) -> Result<bool> {
-        todo!()
+        self.core().step()
     }
 
-    /// Takes a checkpoint now.
-    pub fn checkpoint(&self) -> Result<()> {
-        todo!()
+    /// Takes a checkpoint now: every change so far is written back, and recovery would begin here.
+    ///
+    /// Checkpoints happen by themselves; see
+    /// [`checkpoint_log_bytes`](EnvironmentOptions::checkpoint_log_bytes).
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let core = self.core();
+        core.check_writable()?;
+        let info = core.checkpoint(CheckpointKind::Full)?;
+        Ok(Checkpoint { lsn: info.lsn, redo: info.redo })
     }
 
+    /// What the environment has done since it was opened, and how full it is.
+    #[must_use]
+    pub fn stats(&self) -> EnvironmentStats {
+        EnvironmentStats::of(self.core())
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        self.shared.core()
+    }
+}
+
+/// Databases.
+impl Environment {
     /// Opens a database, creating it if it is missing, in a transaction of its own.
-    pub fn create_database(&self, _name: &str) -> Result<Database> {
-        todo!()
+    pub fn create_database(&self, name: &str) -> Result<Database> {
+        if self.core().options.read_only {
+            return self.open_database(name);
+        }
+        self.run(|txn| self.create_database_with(txn, name, DatabaseOptions::new()))
     }
 
-    /// Creates a database in a transaction.
+    /// Opens a database, creating it if it is missing, in a transaction, with options.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let env = campanile::Environment::open(dir.path())?;
+    /// use campanile::DatabaseOptions;
+    ///
+    /// let mut txn = env.begin()?;
+    /// let options = DatabaseOptions::new().durable(false);
+    /// let cache = env.create_database_with(&mut txn, "cache", options)?;
+    /// cache.put(&mut txn, "k", "v")?;
+    /// txn.abort()?; // takes the database with it
+    /// assert!(env.open_database("cache").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn create_database_with(
         &self,
-        _txn: &mut Transaction,
-        _name: &str,
-        _options: DatabaseOptions,
+        txn: &mut Transaction,
+        name: &str,
+        options: DatabaseOptions,
     ) -> Result<Database> {
-        todo!()
+        self.check_same(View::Transaction(txn))?;
+        let row = catalog::create(txn, name, &options)?;
+        Ok(Database::new(&self.shared, name, row))
     }
 
     /// Opens a database that exists.
-    pub fn open_database(&self, _name: &str) -> Result<Database> {
-        todo!()
+    pub fn open_database(&self, name: &str) -> Result<Database> {
+        self.open_database_at(&self.snapshot()?, name)
     }
 
-    /// Opens a database as a transaction sees it.
-    pub fn open_database_in(&self, _txn: &mut Transaction, _name: &str) -> Result<Database> {
-        todo!()
+    /// Opens a database that exists for a transaction.
+    pub fn open_database_in(&self, txn: &mut Transaction, name: &str) -> Result<Database> {
+        self.open_database_at(txn, name)
     }
 
-    /// Opens a database as a transaction or snapshot sees it.
-    pub fn open_database_at(&self, _reader: &impl Reads, _name: &str) -> Result<Database> {
-        todo!()
+    /// Opens a database that exists for a transaction or in a snapshot.
+    pub fn open_database_at(&self, reader: &impl Reads, name: &str) -> Result<Database> {
+        let view = reader.view();
+        self.check_same(view)?;
+        let row = catalog::find_existing(view, name)?;
+        Ok(Database::new(&self.shared, name, row))
     }
 
-    /// Drops a database.
-    pub fn drop_database_in(&self, _txn: &mut Transaction, _name: &str) -> Result<()> {
-        todo!()
+    /// Drops a database with all that is in it, in a transaction of its own.
+    pub fn drop_database(&self, name: &str) -> Result<()> {
+        self.run(|txn| self.drop_database_in(txn, name))
     }
 
-    /// Renames a database.
+    /// Drops a database in a transaction. Snapshots taken before it commits still read it.
+    pub fn drop_database_in(&self, txn: &mut Transaction, name: &str) -> Result<()> {
+        self.check_same(View::Transaction(txn))?;
+        catalog::remove(txn, name)
+    }
+
+    /// Renames a database, in a transaction of its own. Handles follow it.
+    pub fn rename_database(&self, name: &str, new_name: &str) -> Result<()> {
+        self.run(|txn| self.rename_database_in(txn, name, new_name))
+    }
+
+    /// Renames a database in a transaction. The new name must be free.
     pub fn rename_database_in(
         &self,
-        _txn: &mut Transaction,
-        _name: &str,
-        _new_name: &str,
+        txn: &mut Transaction,
+        name: &str,
+        new_name: &str,
     ) -> Result<()> {
-        todo!()
+        self.check_same(View::Transaction(txn))?;
+        catalog::rename(txn, name, new_name)
     }
 
-    /// Empties a database.
-    pub fn empty_database_in(&self, _txn: &mut Transaction, _name: &str) -> Result<()> {
-        todo!()
+    /// Empties a database, in a transaction of its own.
+    pub fn empty_database(&self, name: &str) -> Result<()> {
+        self.run(|txn| self.empty_database_in(txn, name))
+    }
+
+    /// Empties a database in a transaction. Snapshots taken before it commits still read what was
+    /// in it; handles stay good.
+    pub fn empty_database_in(&self, txn: &mut Transaction, name: &str) -> Result<()> {
+        self.check_same(View::Transaction(txn))?;
+        catalog::empty(txn, name)
     }
 
     /// The names of all databases that the reader sees, in order.
-    pub fn databases(&self, _reader: &impl Reads) -> Result<Vec<String>> {
-        todo!()
+    pub fn databases(&self, reader: &impl Reads) -> Result<Vec<String>> {
+        let view = reader.view();
+        self.check_same(view)?;
+        Ok(catalog::list(view)?.into_iter().map(|(name, _)| name).collect())
     }
 
-    /// Checks every database and the files of the home.
-    pub fn verify(&self) -> Result<VerifyReport> {
-        todo!()
+    fn check_same(&self, view: View<'_>) -> Result<()> {
+        if Arc::ptr_eq(&self.shared, view.shared()) {
+            return Ok(());
+        }
+        let what = "this transaction or snapshot is of another environment";
+        Err(crate::Error::new(crate::ErrorKind::InvalidArgument, what))
     }
 }

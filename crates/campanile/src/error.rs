@@ -40,6 +40,10 @@ pub enum ErrorKind {
     LockTimeout,
     /// The versions a snapshot needs were given up. Take a new snapshot and run again.
     SnapshotTooOld,
+    /// A statement of this transaction failed half-way. Roll it back.
+    MustRollBack,
+    /// A file or the environment has reached a limit of the format.
+    Full,
     /// A progress hook asked to stop.
     Cancelled,
     /// The operating system reported an error.
@@ -86,11 +90,7 @@ impl Error {
 
     /// An I/O error with what was being done and to what.
     pub(crate) fn io(doing: impl fmt::Display, source: io::Error) -> Error {
-        let kind = match source.kind() {
-            io::ErrorKind::NotFound => ErrorKind::NotFound,
-            _ => ErrorKind::Io,
-        };
-        Error::because(kind, format!("{doing}: {source}"), source)
+        Error::because(ErrorKind::Io, format!("{doing}: {source}"), source)
     }
 
     /// An error in text input, with its line.
@@ -101,6 +101,12 @@ impl Error {
     /// A feature in text input that this build does not have, with its line.
     pub(crate) fn unsupported_input(name: &str, line: u64, what: impl fmt::Display) -> Error {
         Error::new(ErrorKind::Unsupported, format!("{name}:{line}: {what}"))
+    }
+
+    /// The same error, with the place that it happened at in front.
+    pub(crate) fn at(mut self, place: impl fmt::Display) -> Error {
+        self.0.message = format!("{place}: {}", self.0.message);
+        self
     }
 
     /// What kind of failure this is.

@@ -1,27 +1,52 @@
 //! Ranges: entries in key order, from both ends.
+//!
+//! Owns the iterator. Promises that after an error it stays failed: nobody takes a hole for the
+//! end. Must never hold a latch between two calls.
 
 use std::iter::FusedIterator;
-use std::marker::PhantomData;
+use std::ops::Bound;
 
+use campanile_format::FileId;
+
+use crate::causes;
 use crate::error::Result;
+use crate::view::View;
 
-/// Entries of a database in key order.
+/// Entries of a database in key order; see [`Database::range`](crate::Database::range).
+///
+/// After its first error it gives an error for ever, not `None`: stop at the first.
 #[derive(Debug)]
 pub struct Range<'r> {
-    _reader: PhantomData<&'r ()>,
+    view: View<'r>,
+    file: FileId,
+    inner: campanile_btree::Range,
+}
+
+impl<'r> Range<'r> {
+    pub(crate) fn new(
+        view: View<'r>,
+        file: FileId,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+    ) -> Range<'r> {
+        Range { view, file, inner: campanile_btree::Range::new(bounds) }
+    }
 }
 
 impl Iterator for Range<'_> {
     type Item = Result<(Vec<u8>, Vec<u8>)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        todo!()
+        let Range { view, file, inner } = self;
+        view.read(|core, reader| inner.next(&core.tree(*file), reader).map_err(causes::tree))
+            .transpose()
     }
 }
 
 impl DoubleEndedIterator for Range<'_> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        todo!()
+        let Range { view, file, inner } = self;
+        view.read(|core, reader| inner.next_back(&core.tree(*file), reader).map_err(causes::tree))
+            .transpose()
     }
 }
 

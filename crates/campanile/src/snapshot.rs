@@ -1,5 +1,65 @@
-//! Read-only snapshots.
+//! Read-only snapshots: one moment of the environment, without locks.
+//!
+//! Owns the handle. Promises that a snapshot shows exactly what was committed when it was taken,
+//! in all databases, and that it neither waits for writers nor makes them wait. Must never keep a
+//! log file from being used again; it may fail as too old instead.
+
+use std::sync::Arc;
+
+use campanile_btree::Reader;
+use campanile_format::FileId;
+
+use crate::causes;
+use crate::core::Core;
+use crate::environment::Shared;
+use crate::error::Result;
 
 /// A read-only view of what was committed when it was taken. Takes no locks.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let env = campanile::Environment::open(dir.path())?;
+/// let accounts = env.create_database("accounts")?;
+/// env.run(|txn| accounts.put(txn, "alice", "100"))?;
+///
+/// let before = env.snapshot()?;
+/// env.run(|txn| accounts.put(txn, "alice", "70"))?;
+///
+/// assert_eq!(accounts.get(&before, "alice")?.as_deref(), Some(&b"100"[..]));
+/// assert_eq!(accounts.get(&env.snapshot()?, "alice")?.as_deref(), Some(&b"70"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
-pub struct Snapshot {}
+pub struct Snapshot {
+    shared: Arc<Shared>,
+    inner: campanile_txn::Snapshot,
+    /// Which retirements of files it sees.
+    generation: u64,
+}
+
+impl Snapshot {
+    pub(crate) fn take(shared: &Arc<Shared>) -> Result<Snapshot> {
+        let core = shared.core();
+        core.check_open()?;
+        let (inner, generation) = core.retired.capture(|| core.txns.snapshot());
+        let inner = inner.map_err(causes::txn)?;
+        Ok(Snapshot { shared: Arc::clone(shared), inner, generation })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn read<'c, T>(
+        &'c self,
+        body: impl FnOnce(&'c Core, Reader<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let core = self.shared.core();
+        core.check_open()?;
+        body(core, Reader::Snapshot(&self.inner))
+    }
+
+    pub(crate) fn resolve(&self, file: FileId) -> Option<FileId> {
+        self.shared.core().retired.resolve(file, self.generation, &[])
+    }
+}

@@ -1,41 +1,213 @@
-//! Read-write transactions.
+//! Read-write transactions: what users hold of one.
+//!
+//! Owns the handle and its end. Promises that a transaction that is dropped is rolled back, that
+//! it is `Send`, and that what it did to the catalog is visible to others exactly when its data
+//! is. Must never be usable after it ended: commit and abort consume it.
 
+use std::fmt;
+use std::sync::Arc;
+
+use campanile_btree::Reader;
+use campanile_format::{FileId, Lsn};
+use campanile_txn::Txn;
+use parking_lot::Mutex;
+
+use crate::causes;
+use crate::core::Core;
+use crate::environment::Shared;
 use crate::error::Result;
 use crate::options::Durability;
-use campanile_format::Lsn;
+use crate::retired::{Fate, Retirement};
 
-/// A read-write transaction.
-#[derive(Debug)]
+/// A read-write transaction, serializable: it behaves as if it ran alone.
+///
+/// It sees its own changes. Others see them, all at once, when it commits. Dropping it rolls it
+/// back.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let env = campanile::Environment::open(dir.path())?;
+/// let accounts = env.create_database("accounts")?;
+///
+/// let mut txn = env.begin()?;
+/// accounts.put(&mut txn, "alice", "100")?;
+/// let before_bob = txn.savepoint()?;
+/// accounts.put(&mut txn, "bob", "50")?;
+/// txn.rollback_to(&before_bob)?;
+/// let lsn = txn.commit()?; // durable when it returns
+///
+/// assert!(accounts.get(&env.snapshot()?, "bob")?.is_none());
+/// # let _ = lsn;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a transaction that is dropped is rolled back"]
-pub struct Transaction {}
+pub struct Transaction {
+    shared: Arc<Shared>,
+    /// Present until the transaction ends.
+    state: Mutex<Option<State>>,
+}
 
-/// A place in a transaction to which it can be rolled back.
+struct State {
+    txn: Txn,
+    /// Files that this transaction made its databases leave, in order.
+    retirements: Vec<Retirement>,
+}
+
+/// A place in a transaction to which it can be rolled back; see [`Transaction::savepoint`].
 #[derive(Clone, Debug)]
-pub struct Savepoint {}
+pub struct Savepoint {
+    inner: campanile_txn::Savepoint,
+    retirements: usize,
+}
 
 impl Transaction {
-    /// Commits as the environment's options say.
+    pub(crate) fn new(shared: Arc<Shared>, txn: Txn) -> Transaction {
+        let state = State { txn, retirements: Vec::new() };
+        Transaction { shared, state: Mutex::new(Some(state)) }
+    }
+
+    /// Its number, unique in this environment for ever: what log and messages call it.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.with(|state| state.txn.id().0)
+    }
+
+    /// Commits with the durability the environment's options say: by default, when this returns,
+    /// the transaction survives a power cut.
+    ///
+    /// Returns the position of the commit in the log, [`Lsn::NONE`] if nothing was changed. After
+    /// an I/O error the next recovery decides whether the transaction happened, whole or not at
+    /// all.
     pub fn commit(self) -> Result<Lsn> {
-        todo!()
+        let durability = self.core().options.durability;
+        self.commit_with(durability)
     }
 
     /// Commits with a promise of its own.
-    pub fn commit_with(self, _durability: Durability) -> Result<Lsn> {
-        todo!()
+    pub fn commit_with(self, durability: Durability) -> Result<Lsn> {
+        let state = self.state.lock().take();
+        let State { txn, retirements } = state.expect("a transaction ends once");
+        let core = self.core();
+        let durability = match durability {
+            Durability::Sync => campanile_txn::Durability::Sync,
+            Durability::WriteNoSync => campanile_txn::Durability::WriteNoSync,
+            Durability::NoSync => campanile_txn::Durability::NoSync,
+        };
+        let result = core.retired.publish(&retirements, || core.txns.commit(txn, durability));
+        core.gate.leave();
+        result.map_err(causes::txn)
     }
 
-    /// Rolls back.
+    /// Rolls back: nothing of it happened.
+    ///
+    /// Dropping does the same; here the outcome can be seen. An error means that the environment
+    /// is poisoned: the next recovery rolls the transaction back.
     pub fn abort(self) -> Result<()> {
-        todo!()
+        self.end()
     }
 
     /// Marks a place to which the transaction can be rolled back.
     pub fn savepoint(&mut self) -> Result<Savepoint> {
-        todo!()
+        self.core().check_open()?;
+        Ok(self.with(|state| Savepoint {
+            inner: self.core().txns.savepoint(&state.txn),
+            retirements: state.retirements.len(),
+        }))
     }
 
-    /// Undoes what was done since the savepoint, which stays usable.
-    pub fn rollback_to(&mut self, _savepoint: &Savepoint) -> Result<()> {
-        todo!()
+    /// Undoes what was done since the savepoint, which stays usable. Locks are kept.
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<()> {
+        self.core().check_open()?;
+        self.with(|state| {
+            let txns = &self.core().txns;
+            txns.rollback_to(&mut state.txn, &savepoint.inner).map_err(causes::txn)?;
+            state.retirements.truncate(savepoint.retirements);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn core(&self) -> &Core {
+        self.shared.core()
+    }
+
+    /// The statement of another thread on the same transaction waits here.
+    fn with<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
+        body(self.state.lock().as_mut().expect("a transaction is used before it ends"))
+    }
+
+    /// Runs a statement.
+    pub(crate) fn write<T>(
+        &self,
+        body: impl FnOnce(&Core, &mut Txn) -> Result<T>,
+    ) -> Result<T> {
+        let core = self.core();
+        core.check_writable()?;
+        self.with(|state| body(core, &mut state.txn))
+    }
+
+    /// Runs a statement of several steps: if one fails, those before it are undone.
+    pub(crate) fn write_whole<T>(
+        &self,
+        body: impl FnOnce(&Core, &mut Txn) -> Result<T>,
+    ) -> Result<T> {
+        self.write(|core, txn| {
+            let before = core.txns.savepoint(txn);
+            let result = body(core, txn);
+            if result.is_err()
+                && let Err(error) = core.txns.rollback_to(txn, &before)
+            {
+                txn.fail(format!("a statement failed and could not be undone: {error}"));
+            }
+            result
+        })
+    }
+
+    /// Runs a read.
+    pub(crate) fn read<'c, T>(
+        &'c self,
+        body: impl FnOnce(&'c Core, Reader<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let core = self.core();
+        core.check_open()?;
+        self.with(|state| body(core, Reader::Txn(&mut state.txn)))
+    }
+
+    /// Remembers that a database left a file.
+    pub(crate) fn retire(&self, file: FileId, fate: Fate) {
+        self.with(|state| state.retirements.push(Retirement { file, fate }));
+    }
+
+    /// The file that a handle opened on `file` means here.
+    pub(crate) fn resolve(&self, file: FileId) -> Option<FileId> {
+        let retired = &self.core().retired;
+        self.with(|state| retired.resolve(file, retired.newest(), &state.retirements))
+    }
+
+    fn end(&self) -> Result<()> {
+        let Some(State { txn, .. }) = self.state.lock().take() else { return Ok(()) };
+        let core = self.core();
+        let result = core.txns.abort(txn).map_err(causes::txn);
+        core.gate.leave();
+        result
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(%error, "a dropped transaction is rolled back by the next recovery");
+        }
+    }
+}
+
+impl fmt::Debug for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        let id = state.as_ref().map(|state| state.txn.id().0);
+        f.debug_struct("Transaction").field("id", &id).finish()
     }
 }

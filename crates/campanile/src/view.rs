@@ -3,6 +3,14 @@
 //! Owns the sealed trait by which every reading call takes either. Must never be implemented
 //! outside this crate: what a reader may see is decided here.
 
+use std::sync::Arc;
+
+use campanile_btree::Reader;
+use campanile_format::FileId;
+
+use crate::core::Core;
+use crate::environment::Shared;
+use crate::error::Result;
 use crate::snapshot::Snapshot;
 use crate::transaction::Transaction;
 
@@ -16,6 +24,7 @@ pub(crate) mod sealed {
     use super::View;
 
     pub trait Reads {
+        #[doc(hidden)]
         fn view(&self) -> View<'_>;
     }
 }
@@ -23,7 +32,9 @@ pub(crate) mod sealed {
 /// A reader, by reference.
 #[derive(Clone, Copy, Debug)]
 pub enum View<'r> {
+    /// Through a transaction.
     Transaction(&'r Transaction),
+    /// Through a snapshot.
     Snapshot(&'r Snapshot),
 }
 
@@ -36,5 +47,34 @@ impl sealed::Reads for Transaction {
 impl sealed::Reads for Snapshot {
     fn view(&self) -> View<'_> {
         View::Snapshot(self)
+    }
+}
+
+impl<'r> View<'r> {
+    pub(crate) fn shared(&self) -> &'r Arc<Shared> {
+        match self {
+            View::Transaction(txn) => txn.shared(),
+            View::Snapshot(snapshot) => snapshot.shared(),
+        }
+    }
+
+    /// Runs a read.
+    pub(crate) fn read<T>(
+        &self,
+        body: impl FnOnce(&'r Core, Reader<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match self {
+            View::Transaction(txn) => txn.read(body),
+            View::Snapshot(snapshot) => snapshot.read(body),
+        }
+    }
+
+    /// The file that a handle opened on `file` means for this reader; `None` if its database was
+    /// dropped.
+    pub(crate) fn resolve(&self, file: FileId) -> Option<FileId> {
+        match self {
+            View::Transaction(txn) => txn.resolve(file),
+            View::Snapshot(snapshot) => snapshot.resolve(file),
+        }
     }
 }

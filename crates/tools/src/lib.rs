@@ -1,1 +1,9 @@
-//! Not built yet.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+pub mod arguments;
+pub mod exit;
+pub mod failure;
+pub mod program;
+pub mod programs;
+pub mod session;

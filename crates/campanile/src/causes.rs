@@ -1,0 +1,121 @@
+//! How the errors of the layers below become the one [`Error`].
+//!
+//! Owns the map from their variants to kinds. Promises that no layer's error type shows in the
+//! public interface, and that the original stays reachable as the source. Must never lose words:
+//! the message of the layer that knows best is the message.
+
+use campanile_btree::TreeError;
+use campanile_lock::LockError;
+use campanile_pagestore::StoreError;
+use campanile_recovery::RecoveryError;
+use campanile_txn::TxnError;
+use campanile_wal::WalError;
+
+use crate::error::{Error, ErrorKind};
+
+pub(crate) fn tree(error: TreeError) -> Error {
+    Error::because(kind_of_tree(&error), error.to_string(), error)
+}
+
+pub(crate) fn txn(error: TxnError) -> Error {
+    Error::because(kind_of_txn(&error), error.to_string(), error)
+}
+
+pub(crate) fn wal(error: WalError) -> Error {
+    Error::because(kind_of_wal(&error), error.to_string(), error)
+}
+
+pub(crate) fn store(error: StoreError) -> Error {
+    Error::because(kind_of_store(&error), error.to_string(), error)
+}
+
+pub(crate) fn recovery(error: RecoveryError) -> Error {
+    Error::because(kind_of_recovery(&error), error.to_string(), error)
+}
+
+fn kind_of_tree(error: &TreeError) -> ErrorKind {
+    match error {
+        TreeError::Corrupt { .. } => ErrorKind::Corrupt,
+        TreeError::KeyTooLong { .. }
+        | TreeError::ValueTooLong { .. }
+        | TreeError::NotAscending { .. } => ErrorKind::InvalidArgument,
+        TreeError::Store(error) => kind_of_store(error),
+        TreeError::Txn(error) => kind_of_txn(error),
+        TreeError::Input(_) => ErrorKind::InvalidInput,
+        _ => ErrorKind::InvalidArgument,
+    }
+}
+
+fn kind_of_txn(error: &TxnError) -> ErrorKind {
+    match error {
+        TxnError::Poisoned(_) => ErrorKind::Poisoned,
+        TxnError::Wal(error) => kind_of_wal(error),
+        TxnError::Store(error) => kind_of_store(error),
+        TxnError::Lock(error) => kind_of_lock(error),
+        TxnError::Misfit { .. } | TxnError::BrokenChain { .. } => ErrorKind::Corrupt,
+        TxnError::MustRollBack { .. } => ErrorKind::MustRollBack,
+        TxnError::SnapshotTooOld { .. } => ErrorKind::SnapshotTooOld,
+        TxnError::FileFull { .. } | TxnError::OutOfFileIds => ErrorKind::Full,
+        TxnError::StillActive { .. } => ErrorKind::Busy,
+        TxnError::Undo(cause) => match cause.downcast_ref::<TreeError>() {
+            Some(error) => kind_of_tree(error),
+            None => ErrorKind::Internal,
+        },
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn kind_of_lock(error: &LockError) -> ErrorKind {
+    match error {
+        LockError::Deadlock { .. } => ErrorKind::Deadlock,
+        LockError::Timeout { .. } | LockError::WouldBlock { .. } => ErrorKind::LockTimeout,
+        LockError::Closed => ErrorKind::Closed,
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn kind_of_wal(error: &WalError) -> ErrorKind {
+    match error {
+        WalError::Io { .. } => ErrorKind::Io,
+        WalError::Poisoned(_) => ErrorKind::Poisoned,
+        WalError::RecordTooLarge { .. }
+        | WalError::BadOptions { .. }
+        | WalError::NoRecord { .. } => ErrorKind::InvalidArgument,
+        WalError::Corrupt { .. }
+        | WalError::Missing { .. }
+        | WalError::Foreign { .. }
+        | WalError::PastCleanEnd { .. } => ErrorKind::Corrupt,
+        WalError::Format { source, .. } if source.is_corruption() => ErrorKind::Corrupt,
+        WalError::Format { .. } => ErrorKind::Unsupported,
+        WalError::NotEmpty { .. } => ErrorKind::AlreadyExists,
+        WalError::NoControl { .. } => ErrorKind::NotFound,
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn kind_of_store(error: &StoreError) -> ErrorKind {
+    match error {
+        StoreError::Corrupt { .. } | StoreError::NeverWritten { .. } => ErrorKind::Corrupt,
+        StoreError::NoSuchFile { .. } => ErrorKind::NotFound,
+        StoreError::CacheFull { .. } => ErrorKind::Busy,
+        StoreError::PageSize { .. } => ErrorKind::InvalidArgument,
+        StoreError::Poisoned(_) => ErrorKind::Poisoned,
+        // The log could not be flushed: the same as its own failure.
+        StoreError::Barrier(_) | StoreError::Io { .. } => ErrorKind::Io,
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn kind_of_recovery(error: &RecoveryError) -> ErrorKind {
+    match error {
+        RecoveryError::Wal(error) => kind_of_wal(error),
+        RecoveryError::Store(error) => kind_of_store(error),
+        RecoveryError::Txn(error) => kind_of_txn(error),
+        RecoveryError::Io { .. } => ErrorKind::Io,
+        RecoveryError::NoEnvironment { .. } => ErrorKind::NotFound,
+        RecoveryError::Record { source, .. } if !source.is_corruption() => ErrorKind::Unsupported,
+        RecoveryError::PageSize { .. } => ErrorKind::InvalidArgument,
+        RecoveryError::Cancelled { .. } => ErrorKind::Cancelled,
+        _ => ErrorKind::Corrupt,
+    }
+}

@@ -1,0 +1,179 @@
+//! The engine behind the handles: one per open environment.
+//!
+//! Owns the layers and the question whether the environment is open. Promises that everything
+//! that goes through a handle first asks whether it may (closed, read-only), and that a
+//! transaction cannot slip in while the environment is being closed. Must never start a thread:
+//! that is `keeper`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use campanile_btree::{Forest, Tree};
+use campanile_format::FileId;
+use campanile_txn::{CheckpointInfo, CheckpointKind, Transactions};
+use campanile_vfs::{FileLock, Host, Poison};
+use parking_lot::Mutex;
+
+use crate::causes;
+use crate::error::{Error, ErrorKind, Result};
+use crate::options::EnvironmentOptions;
+use crate::retired::Retired;
+
+/// The layers of an open environment.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub host: Host,
+    pub home: PathBuf,
+    pub options: EnvironmentOptions,
+    pub poison: Poison,
+    pub forest: Arc<Forest>,
+    pub txns: Transactions,
+    pub retired: Retired,
+    pub gate: Gate,
+    /// Held while something is cleaned, and by whoever needs that nothing is.
+    pub cleaning: Mutex<()>,
+    /// Held as long as the environment is open.
+    pub lock: Mutex<Option<Box<dyn FileLock>>>,
+}
+
+impl Core {
+    /// A tree, for one call.
+    pub fn tree(&self, file: FileId) -> Tree<'_> {
+        self.forest.tree(&self.txns, file)
+    }
+
+    /// Refuses a closed environment.
+    pub fn check_open(&self) -> Result<()> {
+        if self.gate.is_closed() { Err(closed()) } else { Ok(()) }
+    }
+
+    /// Refuses a closed environment, and one that is only read.
+    pub fn check_writable(&self) -> Result<()> {
+        self.check_open()?;
+        if self.options.read_only {
+            let what = format!("{} was opened for reading only", self.home.display());
+            return Err(Error::new(ErrorKind::ReadOnly, what));
+        }
+        Ok(())
+    }
+
+    pub fn checkpoint(&self, kind: CheckpointKind) -> Result<CheckpointInfo> {
+        self.txns.checkpoint(kind).map_err(causes::txn)
+    }
+
+    /// One bounded piece of background work; true if there was any.
+    pub fn step(&self) -> Result<bool> {
+        self.check_open()?;
+        if self.options.read_only {
+            return Ok(false);
+        }
+        let worked = self.txns.step().map_err(causes::txn)?;
+        Ok(self.clean()? || worked)
+    }
+
+    /// One bounded piece of cleaning: ghosts, sparse pages, the graveyard.
+    pub fn clean(&self) -> Result<bool> {
+        let _cleaning = self.cleaning.lock();
+        self.forest.clean(&self.txns).map_err(causes::tree)
+    }
+
+    pub fn page_bytes(&self) -> u32 {
+        u32::try_from(self.txns.store().page_bytes()).unwrap_or(u32::MAX)
+    }
+
+    /// Closes cleanly: nothing is open, everything is on disk, and the control file says so.
+    pub fn close(&self) -> Result<()> {
+        self.gate.close()?;
+        let result = if self.options.read_only {
+            Ok(())
+        } else {
+            self.checkpoint(CheckpointKind::Close).map(|_| ())
+        };
+        *self.lock.lock() = None;
+        if result.is_ok() {
+            tracing::info!(home = %self.home.display(), "environment closed");
+        }
+        result
+    }
+
+    /// Lets go of the home as if the process had died: the next open recovers.
+    pub fn abandon(&self) {
+        self.gate.force();
+        self.poison.strike("it was abandoned");
+        *self.lock.lock() = None;
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the environment was closed; open it again")
+}
+
+/// Who is inside: closing waits for nobody, but refuses while a transaction is open.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    closed: AtomicBool,
+    transactions: AtomicU64,
+}
+
+impl Gate {
+    /// Counts a transaction in. The count first, then the look at the flag; `close` does it the
+    /// other way round, so that one of the two sees the other.
+    pub fn enter(&self) -> Result<()> {
+        self.transactions.fetch_add(1, Ordering::SeqCst);
+        if self.closed.load(Ordering::SeqCst) {
+            self.leave();
+            return Err(closed());
+        }
+        Ok(())
+    }
+
+    /// Counts a transaction out.
+    pub fn leave(&self) {
+        self.transactions.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Transactions that are open.
+    pub fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::SeqCst)
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::SeqCst) {
+            return Err(closed());
+        }
+        let open = self.transactions();
+        if open > 0 {
+            self.closed.store(false, Ordering::SeqCst);
+            let what = format!("{open} transactions are open: commit or abort them, then close");
+            return Err(Error::new(ErrorKind::Busy, what));
+        }
+        Ok(())
+    }
+
+    fn force(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_closes_only_behind_the_last_transaction() {
+        let gate = Gate::default();
+        gate.enter().unwrap();
+        assert_eq!(gate.close().unwrap_err().kind(), ErrorKind::Busy);
+        gate.enter().unwrap();
+        gate.leave();
+        gate.leave();
+        gate.close().unwrap();
+        assert_eq!(gate.enter().unwrap_err().kind(), ErrorKind::Closed);
+        assert_eq!(gate.transactions(), 0);
+    }
+}

@@ -1,0 +1,50 @@
+//! Running a transaction again when it lost against another one.
+//!
+//! Owns the bound and the pauses. Promises that only errors that say so are retried. Must never
+//! retry after the environment failed.
+
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::transaction::Transaction;
+
+/// How often a transaction is run at most.
+const ATTEMPTS: u32 = 10;
+/// The longest first pause; the bound doubles with each attempt.
+const PAUSE_US: u64 = 500;
+
+pub(crate) fn run<T>(
+    env: &Environment,
+    mut body: impl FnMut(&mut Transaction) -> Result<T>,
+) -> Result<T> {
+    let mut attempt = 1;
+    loop {
+        let error = match once(env, &mut body) {
+            Ok(result) => return Ok(result),
+            Err(error) if error.is_retryable() && attempt < ATTEMPTS => error,
+            Err(error) => return Err(error),
+        };
+        // A random pause, so that two losers do not meet again and again.
+        let host = &env.core().host;
+        let bound = PAUSE_US << attempt;
+        host.clock.sleep_us(host.random.next_u64() % bound);
+        tracing::debug!(attempt, %error, "transaction runs again");
+        attempt += 1;
+    }
+}
+
+fn once<T>(
+    env: &Environment,
+    body: &mut impl FnMut(&mut Transaction) -> Result<T>,
+) -> Result<T> {
+    let mut txn = env.begin()?;
+    match body(&mut txn) {
+        Ok(result) => {
+            txn.commit()?;
+            Ok(result)
+        }
+        Err(error) => {
+            txn.abort()?;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The programs, one file each: command line, work, output.
+//!
+//! Owns the list of them and what they do alike: opening a home to read it.
+
+pub mod checkpoint;
+pub mod dump;
+pub mod load;
+pub mod printlog;
+pub mod recover;
+pub mod stat;
+pub mod verify;
+
+use std::path::Path;
+
+use campanile::Environment;
+
+use crate::failure::Failure;
+use crate::program::Program;
+use crate::session::Session;
+
+/// All programs, in the order `campanile --help` lists them.
+pub const ALL: &[Program] = &[
+    recover::PROGRAM,
+    checkpoint::PROGRAM,
+    dump::PROGRAM,
+    load::PROGRAM,
+    verify::PROGRAM,
+    stat::PROGRAM,
+    printlog::PROGRAM,
+];
+
+/// Opens a home without changing a byte of it; says so if it shows what recovery would give.
+fn open_to_read(session: &Session, home: &Path) -> Result<Environment, Failure> {
+    let progress = session.progress(false);
+    let env = Environment::options().read_only(true).progress(progress).open(home)?;
+    if env.recovery_report().is_some() {
+        session.note(format_args!(
+            "the last owner of {} did not close it: this is the state that recovery gives; \
+             nothing on disk was changed",
+            home.display()
+        ));
+    }
+    Ok(env)
+}
+
+/// Says so if opening the environment recovered it.
+fn note_recovery(session: &Session, env: &Environment) {
+    if env.recovery_report().is_some() {
+        session.note(format_args!(
+            "the last owner of {} did not close it: it was recovered first",
+            env.home().display()
+        ));
+    }
+}

@@ -1,0 +1,114 @@
+//! `db_recover`: recovers a home whose owner died, and says what that took.
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use campanile::{Environment, RecoveryReport};
+use serde::Serialize;
+
+use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs, refuse};
+use crate::exit::{Exit, TABLE};
+use crate::failure::Failure;
+use crate::program::Program;
+use crate::session::Session;
+
+/// The program.
+pub const PROGRAM: Program =
+    Program { subcommand: "recover", alone: Some("db_recover"), command, run };
+
+#[derive(Args, Debug)]
+struct RecoverArgs {
+    #[command(flatten)]
+    home: HomeArgs,
+    /// Catastrophic recovery, from a backup and all logs since: not in this build.
+    #[arg(short = 'c', long = "catastrophic")]
+    catastrophic: bool,
+    /// Recover to a time, [[CC]YY]MMDDhhmm[.SS]: not in this build.
+    #[arg(short = 't', long = "to-time", value_name = "TIME")]
+    to_time: Option<String>,
+    /// Keep the environment afterwards. Accepted; there are no regions to keep or remove.
+    #[arg(short = 'e', long = "keep-environment")]
+    _keep_environment: bool,
+    /// Show progress on standard error.
+    #[arg(short = 'f', long = "progress")]
+    progress: bool,
+    /// Print what recovery did.
+    #[arg(short = 'v', long = "verbose")]
+    verbose: bool,
+    /// Recover in memory and report; change nothing on disk.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    json: JsonArgs,
+    #[command(flatten)]
+    password: PasswordArgs,
+}
+
+const LONG: &str = "\
+Recovers an environment after its owner died: work that was committed is redone, work that was \
+not is undone, a torn end of the log is cut. Opening an environment does the same by itself; this \
+program is for doing it at a time of your choosing, and for reading the report.
+
+Recovery can be interrupted at any moment and run again. It changes nothing in a home that was \
+closed cleanly. Damage in the middle of the log is never cut: it is refused with file and offset.";
+
+const EXAMPLES: &str = "\
+Examples:
+  db_recover -v -h /srv/shop         recover and say what that took
+  db_recover --dry-run -v -h DIR     the same in memory, without touching the home
+  db_recover --json -h DIR           the report for a program";
+
+fn command() -> Command {
+    RecoverArgs::augment_args(Command::new("db_recover"))
+        .about("Recover an environment whose owner died")
+        .long_about(LONG)
+        .after_long_help(format!("{EXAMPLES}\n\n{TABLE}"))
+}
+
+#[derive(Serialize)]
+struct Outcome<'a> {
+    home: String,
+    dry_run: bool,
+    needed: bool,
+    report: Option<&'a RecoveryReport>,
+}
+
+fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
+    let args = RecoverArgs::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
+    args.password.refuse()?;
+    refuse(
+        args.catastrophic,
+        "-c",
+        "catastrophic recovery is not in this build; without -c the home is recovered from its \
+         last checkpoint",
+    )?;
+    refuse(args.to_time.is_some(), "-t", "recovery to a time is not in this build")?;
+
+    let home = &args.home.home;
+    let env = Environment::options()
+        .create(false)
+        .read_only(args.dry_run)
+        .progress(session.progress(args.progress))
+        .open(home)?;
+    let report = env.recovery_report().cloned();
+    env.close()?;
+
+    if args.json.json {
+        session.json(&Outcome {
+            home: home.display().to_string(),
+            dry_run: args.dry_run,
+            needed: report.is_some(),
+            report: report.as_ref(),
+        })?;
+    } else if args.verbose || args.dry_run {
+        match &report {
+            Some(report) => session.line(report)?,
+            None => session.line(format_args!(
+                "{} was closed cleanly: nothing to recover",
+                home.display()
+            ))?,
+        }
+        if args.dry_run && report.is_some() {
+            session.line("dry run: nothing on disk was changed")?;
+        }
+    }
+    Ok(Exit::Ok)
+}

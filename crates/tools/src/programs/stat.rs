@@ -1,0 +1,171 @@
+//! `db_stat`: statistics of an environment, its log, a database.
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use campanile::inspect::{self, HomeInfo};
+use campanile::{DatabaseStats, Lsn};
+use serde::Serialize;
+
+use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs, refuse};
+use crate::exit::{Exit, TABLE};
+use crate::failure::Failure;
+use crate::program::Program;
+use crate::session::Session;
+
+/// The program.
+pub const PROGRAM: Program = Program { subcommand: "stat", alone: Some("db_stat"), command, run };
+
+#[derive(Args, Debug)]
+#[allow(clippy::struct_excessive_bools)]
+struct StatArgs {
+    #[command(flatten)]
+    home: HomeArgs,
+    /// Statistics of a database. Reads all of its pages.
+    #[arg(short = 'd', long = "database", value_name = "NAME")]
+    database: Option<String>,
+    /// Statistics of the environment: who owns it, how it was closed, its checkpoint (default).
+    #[arg(short = 'e', long = "environment")]
+    environment: bool,
+    /// Statistics of the log: its files.
+    #[arg(short = 'l', long = "log")]
+    log: bool,
+    /// Both of them.
+    #[arg(short = 'a', long = "all")]
+    all: bool,
+    /// Locks of a running process: they live in that process.
+    #[arg(short = 'c', hide = true)]
+    locks: bool,
+    /// Cache of a running process: it lives in that process.
+    #[arg(short = 'm', hide = true)]
+    cache: bool,
+    /// Transactions of a running process: they live in that process.
+    #[arg(short = 't', hide = true)]
+    transactions: bool,
+    /// Mutexes: there is no shared memory.
+    #[arg(short = 'x', hide = true)]
+    mutexes: bool,
+    /// Replication: not in this build.
+    #[arg(short = 'r', hide = true)]
+    replication: bool,
+    /// Fast: skip what needs reading pages. Not possible with -d here.
+    #[arg(short = 'f', hide = true)]
+    fast: bool,
+    /// Reset the counters: there are none outside a running process.
+    #[arg(short = 'Z', hide = true)]
+    reset: bool,
+    /// Take no shared-memory locks. Accepted: there are none.
+    #[arg(short = 'N', hide = true)]
+    _no_locks: bool,
+    #[command(flatten)]
+    json: JsonArgs,
+    #[command(flatten)]
+    password: PasswordArgs,
+}
+
+const LONG: &str = "\
+Prints statistics, a value and what it means on each line, separated by a tab.
+
+-e and -l read the control file and the names of files: they work beside a running owner. -d reads \
+the database as recovery would leave it and needs a home that nobody owns. Cache, locks and \
+transactions of a running process live in that process: it can print them itself \
+(Environment::stats).";
+
+const EXAMPLES: &str = "\
+Examples:
+  db_stat -h /srv/shop                  the environment
+  db_stat -d customers -h DIR           a database
+  db_stat -a --json -h DIR              environment and log for a program";
+
+fn command() -> Command {
+    StatArgs::augment_args(Command::new("db_stat"))
+        .about("Statistics of an environment, its log, a database")
+        .long_about(LONG)
+        .after_long_help(format!("{EXAMPLES}\n\n{TABLE}"))
+}
+
+fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
+    let args = StatArgs::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
+    args.password.refuse()?;
+    let inside = "that lives in the process that owns the environment; see Environment::stats";
+    refuse(args.locks, "-c", inside)?;
+    refuse(args.cache, "-m", inside)?;
+    refuse(args.transactions, "-t", inside)?;
+    refuse(args.mutexes, "-x", "there is no shared memory and there are no mutexes in it")?;
+    refuse(args.replication, "-r", "replication is not in this build")?;
+    refuse(args.fast, "-f", "sizes are counted from the pages; there is no faster way yet")?;
+    refuse(args.reset, "-Z", "there are no counters to reset outside a running process")?;
+
+    if let Some(name) = &args.database {
+        return database(session, &args, name);
+    }
+    let info = inspect::home(&args.home.home)?;
+    if args.json.json {
+        session.json(&info)?;
+        return Ok(Exit::Ok);
+    }
+    if args.environment || args.all || !args.log {
+        environment(session, &info)?;
+    }
+    if args.log || args.all {
+        log(session, &info)?;
+    }
+    Ok(Exit::Ok)
+}
+
+#[derive(Serialize)]
+struct NamedStats<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    stats: &'a DatabaseStats,
+}
+
+fn database(session: &Session, args: &StatArgs, name: &str) -> Result<Exit, Failure> {
+    let env = super::open_to_read(session, &args.home.home)?;
+    let stats = env.open_database(name)?.stats()?;
+    env.close()?;
+    if args.json.json {
+        session.json(&NamedStats { name, stats: &stats })?;
+    } else {
+        for (value, what) in stats.lines() {
+            session.line(format_args!("{value}\t{what}"))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn environment(session: &Session, info: &HomeInfo) -> Result<(), Failure> {
+    let row = |value: &dyn std::fmt::Display, what: &str| {
+        session.line(format_args!("{value}\t{what}"))
+    };
+    row(&info.state, "State")?;
+    if let Some(owner) = &info.owner {
+        row(owner, "Owner")?;
+    }
+    row(&info.environment, "Environment id")?;
+    row(&info.timeline, "Timeline")?;
+    row(&info.page_bytes, "Page size in bytes")?;
+    row(&info.checkpoint, "Last checkpoint")?;
+    row(&time(info.control_written_us), "Time of the last checkpoint")?;
+    row(&info.redo, "Recovery would begin at")?;
+    row(&info.clean_end.unwrap_or(Lsn::NONE), "End of the log at the clean close")?;
+    row(&info.data_files.len(), "Data files")?;
+    row(&info.data_files.iter().map(|file| file.bytes).sum::<u64>(), "Bytes of data files")
+}
+
+fn log(session: &Session, info: &HomeInfo) -> Result<(), Failure> {
+    session.line(format_args!("{}\tLog file size in bytes", info.log_file_bytes))?;
+    session.line(format_args!("{}\tLog files", info.log_files.len()))?;
+    for file in &info.log_files {
+        session.line(format_args!("{}\t{}", file.bytes, file.name))?;
+    }
+    session.line(format_args!(
+        "{}\tBytes of log since the checkpoint, at most",
+        info.log_bytes_since_checkpoint
+    ))
+}
+
+fn time(us: u64) -> String {
+    match jiff::Timestamp::from_microsecond(i64::try_from(us).unwrap_or(i64::MAX)) {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        Err(_) => format!("{us} microseconds since 1970"),
+    }
+}

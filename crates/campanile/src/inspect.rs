@@ -1,0 +1,180 @@
+//! Looking at a home without opening it: its state, its files, its log.
+//!
+//! Owns what can be learned from files alone. Promises that nothing is written or locked for
+//! longer than a glance, so that it works on a home that cannot be opened and beside a running
+//! owner. Must never take what it cannot read for the end.
+
+mod log;
+
+use std::fmt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use campanile_format::names;
+use campanile_txn::log_distance;
+use campanile_vfs::{Host, Open, Vfs};
+use campanile_wal::ControlFile;
+use serde::{Serialize, Serializer};
+
+pub use crate::inspect::log::{LogOptions, LogRecord, LogRecords, log, log_on, parse_lsn};
+pub use crate::owner::Owner;
+
+use crate::error::{Error, Result};
+use crate::{Lsn, causes, owner};
+
+/// In what state a home is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum HomeState {
+    /// Closed cleanly: the next open has nothing to do.
+    Closed,
+    /// A process owns it now.
+    Owned,
+    /// Its last owner died: the next open recovers.
+    NeedsRecovery,
+}
+
+impl fmt::Display for HomeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HomeState::Closed => "closed cleanly",
+            HomeState::Owned => "owned by a running process",
+            HomeState::NeedsRecovery => "the last owner died: needs recovery",
+        })
+    }
+}
+
+/// A file of a home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct HomeFile {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// What the control file and the names of the files say of a home.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct HomeInfo {
+    /// In what state it is.
+    pub state: HomeState,
+    /// Who owns it, if somebody does and said so.
+    pub owner: Option<Owner>,
+    /// The environment's random number.
+    pub environment: String,
+    /// Which history of it is being written.
+    pub timeline: u32,
+    /// Page size of all databases.
+    pub page_bytes: u32,
+    /// Length of new log files.
+    pub log_file_bytes: u32,
+    /// The last checkpoint.
+    #[serde(serialize_with = "lsn_as_text")]
+    pub checkpoint: Lsn,
+    /// Where recovery would begin.
+    #[serde(serialize_with = "lsn_as_text")]
+    pub redo: Lsn,
+    /// Where the log ended when it was closed cleanly.
+    #[serde(serialize_with = "optional_lsn_as_text")]
+    pub clean_end: Option<Lsn>,
+    /// When the control file was written, in microseconds since 1970.
+    pub control_written_us: u64,
+    /// Log that recovery would have to read, at most.
+    pub log_bytes_since_checkpoint: u64,
+    /// Log files.
+    pub log_files: Vec<HomeFile>,
+    /// Data files.
+    pub data_files: Vec<HomeFile>,
+}
+
+impl HomeInfo {
+    /// How long ago the last checkpoint was; 0 if the clock says it is yet to come.
+    #[must_use]
+    pub fn checkpoint_age_seconds(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.as_secs().saturating_sub(self.control_written_us / 1_000_000)
+    }
+}
+
+/// Looks at the home in the directory `home`.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let home = dir.path();
+/// use campanile::inspect::{self, HomeState};
+///
+/// campanile::Environment::open(home)?.close()?;
+/// assert_eq!(inspect::home(home)?.state, HomeState::Closed);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn home(home: impl AsRef<Path>) -> Result<HomeInfo> {
+    home_on(&Host::os(), home)
+}
+
+/// Looks at a home on another host.
+pub fn home_on(host: &Host, home: impl AsRef<Path>) -> Result<HomeInfo> {
+    let (vfs, home) = (&*host.vfs, home.as_ref());
+    let control = ControlFile::read(vfs, home).map_err(causes::wal)?;
+    let probed = owner::probe(vfs, home).map_err(|error| Error::io("looking for an owner", error))?;
+    let state = match (&probed, control.clean_end) {
+        (Some(_), _) => HomeState::Owned,
+        (None, Some(_)) => HomeState::Closed,
+        (None, None) => HomeState::NeedsRecovery,
+    };
+    let log_files = files(vfs, &home.join(names::LOG_DIR), |name| {
+        names::parse_log_file(name).is_some()
+    })?;
+    let data_files = files(vfs, &home.join(names::DATA_DIR), |name| {
+        names::parse_data_file(name).is_some()
+    })?;
+    let newest = log_files.iter().filter_map(|file| names::parse_log_file(&file.name)).max();
+    let end = control.clean_end.unwrap_or_else(|| {
+        newest.map_or(control.durable, |newest| Lsn::new(newest, control.log_file_bytes))
+    });
+    Ok(HomeInfo {
+        state,
+        owner: probed.flatten(),
+        environment: control.environment.to_string(),
+        timeline: control.timeline.0,
+        page_bytes: control.page_bytes,
+        log_file_bytes: control.log_file_bytes,
+        checkpoint: control.checkpoint,
+        redo: control.redo,
+        clean_end: control.clean_end,
+        control_written_us: control.time_us,
+        log_bytes_since_checkpoint: log_distance(control.redo, end, control.log_file_bytes),
+        log_files,
+        data_files,
+    })
+}
+
+fn files(vfs: &dyn Vfs, dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<Vec<HomeFile>> {
+    let failed = |error| Error::io(format!("listing {}", dir.display()), error);
+    let mut found = Vec::new();
+    let mut names = vfs.list(dir).map_err(failed)?;
+    names.sort();
+    for name in names {
+        if is_ours(&name) {
+            let file = vfs.open(&dir.join(&name), Open::Read).map_err(failed)?;
+            found.push(HomeFile { bytes: file.len().map_err(failed)?, name });
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) fn lsn_as_text<S: Serializer>(lsn: &Lsn, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(lsn)
+}
+
+fn optional_lsn_as_text<S: Serializer>(
+    lsn: &Option<Lsn>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match lsn {
+        Some(lsn) => serializer.collect_str(lsn),
+        None => serializer.serialize_none(),
+    }
+}

@@ -28,7 +28,7 @@ pub(crate) struct Core {
     pub options: EnvironmentOptions,
     pub poison: Poison,
     pub forest: Arc<Forest>,
-    pub txns: Transactions,
+    pub txns: Arc<Transactions>,
     pub retired: Retired,
     pub gate: Gate,
     /// Held while something is cleaned, and by whoever needs that nothing is.

@@ -1,28 +1,64 @@
-//! Campanile: an embedded, transactional key-value store.
-#![allow(clippy::todo, dead_code)]
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
 
+mod catalog;
+mod causes;
+mod core;
+mod cursor;
 mod database;
+mod dump;
 mod environment;
 mod error;
+pub mod inspect;
+mod keeper;
 mod key_range;
+mod load;
 mod options;
+mod overlay;
+mod owner;
 mod progress;
 mod range;
+mod retired;
+mod retry;
 mod snapshot;
+mod start;
+mod stats;
 pub mod text;
 mod transaction;
 mod verify;
 mod view;
 
 pub use campanile_format::Lsn;
-pub use database::Database;
-pub use environment::Environment;
+pub use campanile_recovery::RecoveryReport;
+pub use cursor::{Cursor, CursorMut};
+pub use database::{Database, ValueReader};
+pub use dump::{DumpOptions, DumpReport};
+pub use environment::{Checkpoint, Environment, Health};
 pub use error::{Error, ErrorKind, Result};
 pub use key_range::KeyRange;
+pub use load::{LoadOptions, LoadReport, LoadedDatabase};
 pub use options::{DatabaseOptions, Durability, EnvironmentOptions, TransactionOptions};
 pub use progress::{Progress, Step};
 pub use range::Range;
 pub use snapshot::Snapshot;
+pub use stats::{
+    CacheStats, DatabaseStats, EnvironmentStats, LockStats, LogStats, TransactionStats,
+};
 pub use transaction::{Savepoint, Transaction};
-pub use verify::VerifyReport;
+pub use verify::{VerifiedDatabase, VerifyOptions, VerifyReport};
 pub use view::Reads;
+
+/// What an environment runs on: files, clocks, chance. For [`Environment::open_on`].
+pub mod host {
+    pub use campanile_vfs::{
+        Adversary, Background, Clock, File, FileLock, Host, LockMode, MemoryVfs, Open, OsClock,
+        OsRandom, OsVfs, Random, Vfs, never,
+    };
+}
+
+/// What recovery reports, in parts.
+pub mod recovery {
+    pub use campanile_recovery::{
+        Outcome, Phase, PhaseTime, PreparedReport, RecoveryReport, RedoCounts, UndoCounts,
+    };
+}

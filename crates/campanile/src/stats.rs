@@ -4,7 +4,13 @@
 //! Must never cost anything while nobody asks.
 
 use campanile_btree::TreeStats;
+use campanile_lock::LockStats as LockCounts;
+use campanile_pagestore::StoreStats as StoreCounts;
+use campanile_txn::TxnStats as TxnCounts;
+use campanile_wal::WalStats as WalCounts;
 use serde::Serialize;
+
+use crate::core::Core;
 
 /// Figures of one database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -83,5 +89,148 @@ impl DatabaseStats {
             (self.free_pages, "Number of free pages"),
             (self.buried_pages, "Number of pages that become free soon"),
         ]
+    }
+}
+
+/// A public copy of the counters of a layer.
+macro_rules! figures {
+    ($(#[$doc:meta])* $name:ident of $counts:ident {
+        $($(#[$field_doc:meta])* $field:ident,)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        #[non_exhaustive]
+        pub struct $name { $($(#[$field_doc])* pub $field: u64,)* }
+
+        impl $name {
+            fn new(counts: &$counts) -> $name {
+                $name { $($field: counts.$field,)* }
+            }
+        }
+    };
+}
+
+figures! {
+    /// Figures of the log.
+    LogStats of WalCounts {
+        /// Records appended.
+        records,
+        /// Their bytes.
+        record_bytes,
+        /// Commits and other calls that had to wait for a sync.
+        flushes,
+        /// Syncs that answered them: `flushes / groups` is the mean size of a group commit.
+        groups,
+        /// The largest group.
+        group_members_max,
+        /// Syncs of log files in all.
+        syncs,
+        /// Switches to another log file.
+        rotations,
+        /// Switches that had to wait because no file was ready.
+        rotations_unprepared,
+        /// Old files used again.
+        files_recycled,
+    }
+}
+
+figures! {
+    /// Figures of the page cache.
+    CacheStats of StoreCounts {
+        /// Pages it has room for.
+        frames,
+        /// Pages that differ from the disk.
+        dirty_frames,
+        /// Places that hold no page.
+        free_frames,
+        /// Pages asked for.
+        requests,
+        /// Of these, pages read from disk.
+        page_ins,
+        /// Pages that had to leave for others.
+        evictions,
+        /// Pages written back.
+        pages_written,
+        /// Of these, pages that were written twice, against torn pages.
+        pages_double_written,
+        /// Times somebody had to write pages back before going on.
+        foreground_batches,
+        /// Syncs of data files.
+        syncs,
+    }
+}
+
+figures! {
+    /// Figures of the transactions.
+    TransactionStats of TxnCounts {
+        /// Begun.
+        begun,
+        /// Committed.
+        committed,
+        /// Rolled back.
+        aborted,
+        /// Changes of pages.
+        changes,
+        /// Checkpoints.
+        checkpoints,
+        /// Transactions that have changed something and not ended.
+        active,
+        /// Snapshots that are open.
+        snapshots,
+        /// Memory of the versions that snapshots may read.
+        version_bytes,
+    }
+}
+
+figures! {
+    /// Figures of the locks.
+    LockStats of LockCounts {
+        /// Requests.
+        requests,
+        /// Requests that had to wait.
+        waits,
+        /// Waits that ended by time.
+        timeouts,
+        /// Deadlocks that were broken.
+        deadlocks,
+        /// Locks that somebody has or wants.
+        locks,
+        /// Requests waiting now.
+        waiting,
+    }
+}
+
+/// What an environment has done since it was opened, and how full it is; see
+/// [`Environment::stats`](crate::Environment::stats).
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let env = campanile::Environment::open(dir.path())?;
+/// let before = env.stats().transactions.committed;
+/// env.create_database("accounts")?;
+/// assert_eq!(env.stats().transactions.committed, before + 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct EnvironmentStats {
+    /// The log.
+    pub log: LogStats,
+    /// The page cache.
+    pub cache: CacheStats,
+    /// Transactions and snapshots.
+    pub transactions: TransactionStats,
+    /// Locks.
+    pub locks: LockStats,
+}
+
+impl EnvironmentStats {
+    pub(crate) fn of(core: &Core) -> EnvironmentStats {
+        EnvironmentStats {
+            log: LogStats::new(&core.txns.wal().stats()),
+            cache: CacheStats::new(&core.txns.store().stats()),
+            transactions: TransactionStats::new(&core.txns.stats()),
+            locks: LockStats::new(&core.txns.lock_stats()),
+        }
     }
 }

@@ -11,7 +11,7 @@ use campanile_format::control::Control;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Body;
 use campanile_format::{EnvironmentId, FileId, Lsn, TxnId};
-use campanile_lock::LockTable;
+use campanile_lock::{LockStats, LockTable};
 use campanile_pagestore::PageStore;
 use campanile_wal::{Clock, ControlFile, Poison, Wal};
 use parking_lot::Mutex;
@@ -242,6 +242,12 @@ impl Transactions {
             version_bytes: self.register.versions.memory() as u64,
             ..self.stats.read()
         }
+    }
+
+    /// What the locks have seen so far.
+    #[must_use]
+    pub fn lock_stats(&self) -> LockStats {
+        self.locks.stats()
     }
 
     /// The log.

@@ -6,6 +6,7 @@
 //! touch a row on a page that is not settled: its transaction may still roll back, or a snapshot
 //! may still read what it names.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 use campanile_format::map::{pages_per_group, place_of};
@@ -18,7 +19,9 @@ use campanile_txn::{By, Change, MapChange, Transactions, Txn};
 use crate::descend::{Target, damaged, node_of};
 use crate::error::TreeError;
 use crate::forest::Forest;
+use crate::range::Range;
 use crate::tree::Tree;
+use crate::view::Reader;
 
 /// In place of a first page: the whole file.
 const WHOLE_FILE: u32 = u32::MAX;
@@ -126,6 +129,21 @@ impl Forest {
     ) -> Result<(), TreeError> {
         let graveyard = self.tree(txns, FileId::GRAVEYARD);
         bury(&graveyard, txn, Grave { file, first: PageNo(WHOLE_FILE), pages: 0 })
+    }
+
+    /// The files whose removal is in the graveyard, committed or not.
+    ///
+    /// # Errors
+    /// Damage, I/O.
+    pub fn buried_files(&self, txns: &Transactions) -> Result<BTreeSet<FileId>, TreeError> {
+        let graveyard = self.tree(txns, FileId::GRAVEYARD);
+        let mut range = Range::all();
+        let mut files = BTreeSet::new();
+        while let Some((key, value)) = range.next(&graveyard, Reader::Uncommitted)? {
+            let grave = Grave::decode(&key, &value).filter(Grave::is_whole_file);
+            files.extend(grave.map(|grave| grave.file));
+        }
+        Ok(files)
     }
 
     /// Frees everything in the graveyard that is settled. Recovery ends with it.

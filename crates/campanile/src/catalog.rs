@@ -6,7 +6,8 @@
 //! reader may see, the tree knows.
 
 use campanile_btree::Seek;
-use campanile_format::{CatalogRow, FileId};
+use campanile_format::FileId;
+use campanile_format::catalog_row::CatalogRow;
 
 use crate::causes;
 use crate::core::Core;
@@ -30,7 +31,8 @@ pub(crate) struct Row {
 impl Row {
     fn decode(name: &[u8], bytes: &[u8]) -> Result<Row> {
         let refuse = |error: campanile_format::FormatError| {
-            let kind = if error.is_corruption() { ErrorKind::Corrupt } else { ErrorKind::Unsupported };
+            let kind =
+                if error.is_corruption() { ErrorKind::Corrupt } else { ErrorKind::Unsupported };
             let name = crate::text::escape(name);
             Error::because(kind, format!("catalog row of database {name}: {error}"), error)
         };

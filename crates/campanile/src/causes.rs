@@ -113,8 +113,6 @@ fn kind_of_recovery(error: &RecoveryError) -> ErrorKind {
         RecoveryError::Txn(error) => kind_of_txn(error),
         RecoveryError::Io { .. } => ErrorKind::Io,
         RecoveryError::NoEnvironment { .. } => ErrorKind::NotFound,
-        RecoveryError::Record { source, .. } if !source.is_corruption() => ErrorKind::Unsupported,
-        RecoveryError::PageSize { .. } => ErrorKind::InvalidArgument,
         RecoveryError::Cancelled { .. } => ErrorKind::Cancelled,
         _ => ErrorKind::Corrupt,
     }

@@ -94,9 +94,8 @@ impl Database {
     ) -> Result<Option<T>> {
         let view = reader.view();
         let file = self.file_for(view)?;
-        let found = view.read(|core, r| {
-            core.tree(file).get_with(r, key.as_ref(), look).map_err(causes::tree)
-        });
+        let found = view
+            .read(|core, r| core.tree(file).get_with(r, key.as_ref(), look).map_err(causes::tree));
         found.map_err(|error| self.explain(error))
     }
 
@@ -129,9 +128,8 @@ impl Database {
     ) -> Result<Option<ValueReader<'r>>> {
         let view = reader.view();
         let file = self.file_for(view)?;
-        let found = view.read(|core, r| {
-            core.tree(file).value_reader(r, key.as_ref()).map_err(causes::tree)
-        });
+        let found = view
+            .read(|core, r| core.tree(file).value_reader(r, key.as_ref()).map_err(causes::tree));
         let found = found.map_err(|error| self.explain(error))?;
         Ok(found.map(|inner| ValueReader { inner }))
     }

@@ -118,18 +118,17 @@ pub fn home(home: impl AsRef<Path>) -> Result<HomeInfo> {
 pub fn home_on(host: &Host, home: impl AsRef<Path>) -> Result<HomeInfo> {
     let (vfs, home) = (&*host.vfs, home.as_ref());
     let control = ControlFile::read(vfs, home).map_err(causes::wal)?;
-    let probed = owner::probe(vfs, home).map_err(|error| Error::io("looking for an owner", error))?;
+    let probed =
+        owner::probe(vfs, home).map_err(|error| Error::io("looking for an owner", error))?;
     let state = match (&probed, control.clean_end) {
         (Some(_), _) => HomeState::Owned,
         (None, Some(_)) => HomeState::Closed,
         (None, None) => HomeState::NeedsRecovery,
     };
-    let log_files = files(vfs, &home.join(names::LOG_DIR), |name| {
-        names::parse_log_file(name).is_some()
-    })?;
-    let data_files = files(vfs, &home.join(names::DATA_DIR), |name| {
-        names::parse_data_file(name).is_some()
-    })?;
+    let log_files =
+        files(vfs, &home.join(names::LOG_DIR), |name| names::parse_log_file(name).is_some())?;
+    let data_files =
+        files(vfs, &home.join(names::DATA_DIR), |name| names::parse_data_file(name).is_some())?;
     let newest = log_files.iter().filter_map(|file| names::parse_log_file(&file.name)).max();
     let end = control.clean_end.unwrap_or_else(|| {
         newest.map_or(control.durable, |newest| Lsn::new(newest, control.log_file_bytes))

@@ -51,9 +51,8 @@ impl Keeper {
         keeper.spawn(core, "campanile-log", |core| {
             core.txns.wal().step().map_err(crate::causes::wal)
         })?;
-        keeper.spawn(core, "campanile-pages", |core| {
-            core.txns.step().map_err(crate::causes::txn)
-        })?;
+        keeper
+            .spawn(core, "campanile-pages", |core| core.txns.step().map_err(crate::causes::txn))?;
         keeper.spawn(core, "campanile-clean", Core::clean)?;
         Ok(keeper)
     }

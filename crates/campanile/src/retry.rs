@@ -32,10 +32,7 @@ pub(crate) fn run<T>(
     }
 }
 
-fn once<T>(
-    env: &Environment,
-    body: &mut impl FnMut(&mut Transaction) -> Result<T>,
-) -> Result<T> {
+fn once<T>(env: &Environment, body: &mut impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
     let mut txn = env.begin()?;
     match body(&mut txn) {
         Ok(result) => {

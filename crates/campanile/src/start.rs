@@ -13,7 +13,7 @@ use campanile_btree::Forest;
 use campanile_format::{EnvironmentId, FileId, names};
 use campanile_lock::LockOptions;
 use campanile_pagestore::StoreOptions;
-use campanile_recovery::{OpenOptions, Opened, Outcome, Phase};
+use campanile_recovery::{OpenOptions, Opened, Outcome, Phase, RecoveryError};
 use campanile_txn::{Durability, Transactions, TransactionsOptions, TxnOptions};
 use campanile_vfs::{Background, FileLock, Host, Vfs};
 use parking_lot::Mutex;
@@ -49,7 +49,10 @@ pub(crate) fn start(host: Host, home: &Path, options: EnvironmentOptions) -> Res
     }
     if !there {
         make_home(&host, home)?;
-    } else if !options.create && !exists(&host, &home.join(names::CONTROL))? && is_empty(&host, home)? {
+    } else if !options.create
+        && !exists(&host, &home.join(names::CONTROL))?
+        && is_empty(&host, home)?
+    {
         return Err(no_home(home));
     }
     let lock = owner::take(&host, home)?;
@@ -100,10 +103,11 @@ fn open(
 ) -> Result<Started> {
     let forest = Arc::new(Forest::new());
     let undo: Arc<Forest> = Arc::clone(&forest);
-    let mut hook = hook(&options.progress);
-    let opened =
-        campanile_recovery::open(&host, home, &open_options(&options), undo, &mut hook);
-    let Opened { transactions: txns, report } = opened.map_err(causes::recovery)?;
+    let progress = options.progress.clone();
+    let mut hook = hook(&progress);
+    let opened = campanile_recovery::open(&host, home, &open_options(&options), undo, &mut hook);
+    let Opened { transactions: txns, report } =
+        opened.map_err(|error| refused(&host, home, error))?;
     make_own_files(&txns, home)?;
     let core = Core {
         home: home.to_owned(),
@@ -127,11 +131,26 @@ fn open(
     Ok(Started { core, report: recovered.then_some(report) })
 }
 
+/// A home without a control file is damaged, not absent, if anything of ours is in it.
+fn refused(host: &Host, home: &Path, error: RecoveryError) -> Error {
+    let lost = matches!(error, RecoveryError::NoEnvironment { .. })
+        && [names::LOG_DIR, names::DATA_DIR].iter().any(|dir| {
+            let names = host.vfs.list(&home.join(dir)).unwrap_or_default();
+            let is_ours = |name: &String| {
+                names::parse_log_file(name).is_some() || names::parse_data_file(name).is_some()
+            };
+            names.iter().any(is_ours)
+        });
+    if lost {
+        return Error::because(ErrorKind::Corrupt, error.to_string(), error);
+    }
+    causes::recovery(error)
+}
+
 /// The hook of recovery that tells ours.
 pub(crate) fn hook(
     progress: &Progress,
-) -> impl FnMut(&campanile_recovery::Progress) -> ControlFlow<()> {
-    let progress = progress.clone();
+) -> impl FnMut(&campanile_recovery::Progress) -> ControlFlow<()> + '_ {
     move |step| {
         let total = (step.total > 0).then_some(step.total);
         let unit = match step.phase {

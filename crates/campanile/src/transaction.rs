@@ -140,10 +140,7 @@ impl Transaction {
     }
 
     /// Runs a statement.
-    pub(crate) fn write<T>(
-        &self,
-        body: impl FnOnce(&Core, &mut Txn) -> Result<T>,
-    ) -> Result<T> {
+    pub(crate) fn write<T>(&self, body: impl FnOnce(&Core, &mut Txn) -> Result<T>) -> Result<T> {
         let core = self.core();
         core.check_writable()?;
         self.with(|state| body(core, &mut state.txn))

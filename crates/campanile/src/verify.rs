@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use campanile_btree::Seek;
 use campanile_format::FileId;
 use campanile_txn::{Txn, TxnOptions};
 use serde::Serialize;
@@ -146,7 +145,12 @@ impl Check<'_> {
         }
         let chosen = choose(&rows, &options.databases)?;
         for (done, (name, row)) in chosen.iter().enumerate() {
-            options.progress.report("verify", done as u64, Some(chosen.len() as u64), "databases")?;
+            options.progress.report(
+                "verify",
+                done as u64,
+                Some(chosen.len() as u64),
+                "databases",
+            )?;
             let (before, more) = (self.report.damage.len(), self.report.more_damage);
             let (entries, pages) = self.tree(&format!("database {name:?}"), row.file)?;
             let damaged = self.report.damage.len() > before || self.report.more_damage > more;
@@ -217,31 +221,16 @@ impl Check<'_> {
     }
 
     /// Files of dropped databases, which go as soon as no snapshot reads them.
-    fn files_to_remove(&mut self) -> Result<BTreeSet<FileId>> {
-        let graveyard = self.core.tree(FileId::GRAVEYARD);
-        let mut files = BTreeSet::new();
-        let mut last: Option<Vec<u8>> = None;
-        loop {
-            let seek = last.as_deref().map_or(Seek::First, Seek::Above);
-            let found = graveyard.find(campanile_btree::Reader::Txn(self.txn), seek);
-            match found.map_err(causes::tree) {
-                Ok(Some((key, _))) => {
-                    files.extend(campanile_btree::whole_file_of(&key));
-                    last = Some(key);
-                }
-                Ok(None) => return Ok(files),
-                // Said already, by the check of its tree.
-                Err(error) if error.is_corruption() => return Ok(files),
-                Err(error) => return Err(error),
-            }
+    fn files_to_remove(&self) -> Result<BTreeSet<FileId>> {
+        match self.core.forest.buried_files(&self.core.txns).map_err(causes::tree) {
+            // Said already, by the check of the graveyard's own tree.
+            Err(error) if error.is_corruption() => Ok(BTreeSet::new()),
+            result => result,
         }
     }
 }
 
-fn choose<'r>(
-    rows: &'r [(String, Row)],
-    names: &[String],
-) -> Result<Vec<&'r (String, Row)>> {
+fn choose<'r>(rows: &'r [(String, Row)], names: &[String]) -> Result<Vec<&'r (String, Row)>> {
     if names.is_empty() {
         return Ok(rows.iter().collect());
     }

@@ -179,8 +179,8 @@ impl Iterator for LogRecords {
             return None;
         }
         let item = match self.scanner.next()? {
-            Ok(record) if self.last.is_some_and(|last| record.lsn() > last) => return None,
-            Ok(record) => LogRecord::of(&record),
+            Ok((lsn, _)) if self.last.is_some_and(|last| lsn > last) => return None,
+            Ok((_, record)) => LogRecord::of(&record),
             Err(error) => Err(causes::wal(error)),
         };
         self.failed = item.is_err();

@@ -307,3 +307,6 @@ pub fn validate<P: PageBytes>(page: &P) -> Result<(), Corrupt> {
         None => Err(Corrupt::new("page kind", page::KIND)),
     }
 }
+
+#[cfg(test)]
+mod tests;

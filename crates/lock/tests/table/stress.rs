@@ -13,8 +13,11 @@ use campanile_lock::{
 /// An observer beside the table: what its users believe they hold.
 #[derive(Default)]
 struct Observer {
-    held: Mutex<HashMap<LockName, Vec<(OwnerId, OwnerId, Mode)>>>,
+    held: Mutex<HashMap<LockName, Vec<Belief>>>,
 }
+
+/// Who, of which family, in which mode.
+type Belief = (OwnerId, OwnerId, Mode);
 
 impl Observer {
     /// `root` is the owner's outermost ancestor: within a family anything may be held.

@@ -62,11 +62,11 @@ impl fmt::Display for LockName {
     }
 }
 
-/// Hashes what is spread already: shards key their maps by [`LockName::spread`] and the name.
+/// Hashes a name or an owner's number. Not for keys that an adversary chooses.
 #[derive(Debug, Default)]
 pub(crate) struct SpreadHasher(u64);
 
-/// For maps keyed by [`LockName`].
+/// For maps keyed by names and owners: both are spread well enough by one multiplication.
 pub(crate) type SpreadBuild = BuildHasherDefault<SpreadHasher>;
 
 impl Hasher for SpreadHasher {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::name::LockName;
+use crate::name::{LockName, SpreadBuild};
 
 /// Who holds or wants locks: one transaction. The number is the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -64,7 +64,7 @@ pub(crate) struct Owner {
 /// All known owners. Its mutexes are innermost: nothing else is locked while one is held.
 #[derive(Debug)]
 pub(crate) struct Owners {
-    shards: Box<[Mutex<HashMap<OwnerId, Owner>>]>,
+    shards: Box<[Mutex<HashMap<OwnerId, Owner, SpreadBuild>>]>,
     next_started: AtomicU64,
     nobody: Arc<[OwnerId]>,
 }
@@ -79,7 +79,7 @@ impl Owners {
         }
     }
 
-    fn shard(&self, id: OwnerId) -> &Mutex<HashMap<OwnerId, Owner>> {
+    fn shard(&self, id: OwnerId) -> &Mutex<HashMap<OwnerId, Owner, SpreadBuild>> {
         let spread = id.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         &self.shards[spread as usize & (self.shards.len() - 1)]
     }

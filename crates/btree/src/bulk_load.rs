@@ -40,7 +40,7 @@ impl Tree<'_> {
         E: Into<Box<dyn Error + Send + Sync>>,
         I: IntoIterator<Item = Result<(K, V), E>>,
     {
-        self.txns.lock_for_access(txn)?;
+        self.lock(txn)?;
         let mut ascending = Ascending::default();
         let pairs = pairs.into_iter().map(|pair| match pair {
             Ok((key, value)) => ascending.check(key.as_ref()).map(|()| (key, value)),

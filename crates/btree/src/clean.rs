@@ -49,7 +49,7 @@ pub(crate) struct Backlog {
     /// The graveyard may hold rows.
     pub graves: AtomicBool,
     /// Held by the one who cleans.
-    cleaning: Mutex<()>,
+    pub cleaning: Mutex<()>,
 }
 
 impl Backlog {
@@ -257,7 +257,7 @@ impl Tree<'_> {
         Ok(Some(Glance {
             level: node.level(),
             lower,
-            settled: page.lsn() < self.txns.settled_lsn(),
+            settled: self.is_settled(page.lsn()),
             ghosts: node.is_leaf() && (0..node.count()).any(|slot| node.is_ghost(slot)),
             sparse: self.is_sparse(node.used_bytes()),
         }))

@@ -4,6 +4,8 @@
 //! one per environment, made before its first tree, shared by all threads. Must never: hold the
 //! transaction layer (that one holds the forest, as its logical undo).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use campanile_format::FileId;
 use campanile_txn::Transactions;
 
@@ -17,6 +19,8 @@ use crate::tree::Tree;
 /// call: a tree is two references and a file number.
 #[derive(Debug)]
 pub struct Forest {
+    /// Tells this forest from others of this process, whose stamps mean nothing here.
+    pub(crate) number: u64,
     pub(crate) stamps: Stamps,
     pub(crate) backlog: Backlog,
 }
@@ -31,12 +35,14 @@ impl Forest {
     /// The forest of an environment that is being opened.
     #[must_use]
     pub fn new() -> Forest {
-        Forest { stamps: Stamps::new(), backlog: Backlog::new() }
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Forest { number, stamps: Stamps::new(), backlog: Backlog::new() }
     }
 
     /// The tree in `file`, which exists.
     #[must_use]
     pub fn tree<'e>(&'e self, txns: &'e Transactions, file: FileId) -> Tree<'e> {
-        Tree { forest: self, txns, file }
+        Tree { forest: self, txns, file, locking: true }
     }
 }

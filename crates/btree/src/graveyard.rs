@@ -91,7 +91,7 @@ impl PurgeReport {
 impl Tree<'_> {
     /// Hands the extents of a value that `txn` deletes or replaces over to the graveyard.
     pub(crate) fn bury_value(&self, txn: &mut Txn, overflow: OverflowRef) -> Result<(), TreeError> {
-        let graveyard = self.forest.tree(self.txns, FileId::GRAVEYARD);
+        let graveyard = Tree { file: FileId::GRAVEYARD, ..*self };
         self.walk_extents(overflow, |extent| {
             if planted::is(Bug::OverflowFreedEarly) {
                 let mut map = self.txns.release_extent(self.file, extent.first, extent.pages)?;
@@ -146,11 +146,26 @@ impl Forest {
         Ok(files)
     }
 
-    /// Frees everything in the graveyard that is settled. Recovery ends with it.
+    /// What recovery ends with: forgets what the graveyard has of files that are not durable
+    /// (recovery has emptied them, so their pages are free already), and frees the rest.
+    ///
+    /// # Errors
+    /// Damage, I/O.
+    pub fn purge_after_recovery(&self, txns: &Transactions) -> Result<PurgeReport, TreeError> {
+        let graveyard = self.tree(txns, FileId::GRAVEYARD);
+        let mut from = Some(Vec::new());
+        while let Some(key) = from {
+            from = graveyard.forget_volatile_at(&key)?;
+        }
+        self.purge_graveyard(txns)
+    }
+
+    /// Frees everything in the graveyard that is settled.
     ///
     /// # Errors
     /// Damage, I/O.
     pub fn purge_graveyard(&self, txns: &Transactions) -> Result<PurgeReport, TreeError> {
+        let _one_at_a_time = self.backlog.cleaning.lock();
         let mut report = PurgeReport::default();
         let graveyard = self.tree(txns, FileId::GRAVEYARD);
         let mut from = Some(Vec::new());
@@ -202,10 +217,29 @@ struct Batch {
 }
 
 impl<'e> Tree<'e> {
+    /// Makes ghosts of the rows that name pages of files that are not durable, on the leaf for
+    /// `key`; gives the next leaf's lower fence. Also of rows that are not settled: should a
+    /// prepared transaction still be rolled back, there is nothing left of its row to undo.
+    fn forget_volatile_at(&self, key: &[u8]) -> Result<Option<Vec<u8>>, TreeError> {
+        let mut leaf = self.write_leaf(key)?;
+        let mut ops = Vec::new();
+        for (slot, grave) in self.rows_of(&leaf)? {
+            let tree = self.forest.tree(self.txns, grave.file);
+            if !grave.is_whole_file() && tree.file_exists()? && !self.txns.is_durable(grave.file)? {
+                ops.push(PageOp::LeafGhost { slot, ghost: true });
+            }
+        }
+        if !ops.is_empty() {
+            self.apply(By::System, &mut [Change::new(&mut leaf, ops)], Undo::None)?;
+            self.forest.backlog.note(leaf.id());
+        }
+        Ok(node_of(&leaf).fences().1)
+    }
+
     /// Frees what one record can free of the rows on the graveyard's leaf for `key`.
     fn purge_graves_at(&self, key: &[u8]) -> Result<PurgeReport, TreeError> {
         let mut leaf = self.write_leaf(key)?;
-        if !self.is_settled(&leaf) {
+        if !self.is_settled(leaf.lsn()) {
             return Ok(PurgeReport::default());
         }
         let rows = self.rows_of(&leaf)?;

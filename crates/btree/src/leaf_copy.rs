@@ -17,13 +17,14 @@ use crate::visible::{Eyes, Sight};
 #[derive(Debug, Default)]
 pub(crate) struct LeafCopy {
     bytes: Vec<u8>,
+    /// The forest it comes from; 0: none, nothing was copied.
+    forest: u64,
     page: PageId,
     stamp: u64,
     /// The snapshot's number for which it was taken; `None`: for a reader of the newest state.
     snapshot: Option<u64>,
     /// What the snapshot sees of each slot, if that is not simply what the page shows.
     sights: Option<Vec<Option<Sight>>>,
-    taken: bool,
 }
 
 impl LeafCopy {
@@ -34,7 +35,7 @@ impl LeafCopy {
         snapshot: Option<&Snapshot>,
         target: Target<'_>,
     ) -> Result<(), TreeError> {
-        self.taken = false;
+        self.forest = 0;
         let leaf = tree.read_leaf(target)?;
         self.page = leaf.id();
         self.stamp = tree.forest.stamps.of(self.page);
@@ -52,14 +53,14 @@ impl LeafCopy {
             });
             self.sights = Some(sights.collect::<Result<_, _>>()?);
         }
-        self.taken = true;
+        self.forest = tree.forest.number;
         Ok(())
     }
 
     /// Whether a reader may go on using the copy: it was taken for the same one, and nothing has
     /// changed that this reader sees.
     pub fn is_current(&self, tree: &Tree<'_>, snapshot: Option<&Snapshot>) -> bool {
-        self.taken
+        self.forest == tree.forest.number
             && self.page.file == tree.file
             && self.snapshot == snapshot.map(Snapshot::number)
             && (snapshot.is_some() || tree.forest.stamps.of(self.page) == self.stamp)

@@ -61,12 +61,10 @@ impl<'e> Tree<'e> {
 
     fn write_extent(&self, txn: &mut Txn, extent: Extent, data: &[u8]) -> Result<(), TreeError> {
         let capacity = overflow::capacity(self.page_bytes());
-        let batch = self.batch_pages();
-        let chunks: Vec<&[u8]> = data.chunks(capacity).collect();
         let mut number = extent.first.0;
-        for batch in chunks.chunks(batch) {
-            let mut latched = Vec::with_capacity(batch.len());
-            for chunk in batch {
+        for batch in data.chunks(capacity * self.batch_pages()) {
+            let mut latched = Vec::new();
+            for chunk in batch.chunks(capacity) {
                 let page = self.store().fresh(self.page_id(PageNo(number)))?;
                 let begins = number == extent.first.0;
                 let op = PageOp::FormatOverflow {

@@ -104,7 +104,7 @@ impl<'e> Tree<'e> {
         let limit =
             if empty { self.page_bytes() } else { self.page_bytes() - self.page_bytes() / 6 };
         let sparse = self.is_sparse(first.used_bytes()) || self.is_sparse(second.used_bytes());
-        sparse && together <= limit && self.is_settled(left) && self.is_settled(right)
+        sparse && together <= limit && self.is_settled(left.lsn()) && self.is_settled(right.lsn())
     }
 
     fn joined(
@@ -152,7 +152,7 @@ impl<'e> Tree<'e> {
                 "it is an only child, but its fences are not its parent's",
             ));
         }
-        if !self.is_settled(&child) {
+        if !self.is_settled(child.lsn()) {
             return Ok(false);
         }
         let mut builder =

@@ -9,7 +9,7 @@ use campanile_format::map::ROOT_PAGE;
 use campanile_format::record::Undo;
 use campanile_format::{FileId, Lsn, MetaFields, PageBytes, PageId, PageNo, PageOp};
 use campanile_pagestore::{PageStore, PageWrite, StoreError};
-use campanile_txn::{By, Change, Snapshot, Transactions, Txn};
+use campanile_txn::{By, Change, Snapshot, Transactions, Txn, TxnError};
 
 use crate::cursor::Cursor;
 use crate::descend::{Target, node_of};
@@ -32,6 +32,8 @@ pub struct Tree<'e> {
     pub(crate) forest: &'e Forest,
     pub(crate) txns: &'e Transactions,
     pub(crate) file: FileId,
+    /// Whether operations take locks.
+    pub(crate) locking: bool,
 }
 
 impl<'e> Tree<'e> {
@@ -171,10 +173,21 @@ impl<'e> Tree<'e> {
         })
     }
 
+    /// The same tree for callers that hold whatever locks they need: it takes none.
+    #[must_use]
+    pub fn without_locks(self) -> Tree<'e> {
+        Tree { locking: false, ..self }
+    }
+
+    /// What a transaction must hold before it reads or writes.
+    pub(crate) fn lock(&self, txn: &mut Txn) -> Result<(), TxnError> {
+        if self.locking { self.txns.lock_for_access(txn) } else { Ok(()) }
+    }
+
     /// What a reader must hold before it reads.
     pub(crate) fn lock_to_read(&self, reader: &mut Reader<'_>) -> Result<(), TreeError> {
         if let Reader::Txn(txn) = reader {
-            self.txns.lock_for_access(txn)?;
+            self.lock(txn)?;
         }
         Ok(())
     }

@@ -8,14 +8,14 @@
 
 use campanile_format::map::map_page;
 use campanile_format::record::Undo;
-use campanile_format::{Lsn, PageNo, PageOp, Value};
+use campanile_format::{FileId, Lsn, PageNo, PageOp, Value};
 use campanile_txn::{By, LogicalUndo, Transactions, Txn, TxnError};
 
 use crate::descend::{damaged, node_of};
 use crate::error::TreeError;
 use crate::forest::Forest;
 use crate::tree::{Tree, one};
-use crate::write::entry_op;
+use crate::write::{Mode, entry_op};
 
 impl LogicalUndo for Forest {
     fn undo(
@@ -57,6 +57,8 @@ impl Tree<'_> {
         let node = node_of(&leaf);
         let slot = match node.search(key) {
             Ok(slot) if !node.is_ghost(slot) => slot,
+            // Recovery has forgotten the row: see `Forest::purge_after_recovery`.
+            _ if self.file == FileId::GRAVEYARD => return Ok(()),
             _ => return Err(damaged(&leaf, "an entry whose insert is undone is not there")),
         };
         let op = PageOp::LeafGhost { slot: slot as u16, ghost: true };
@@ -70,7 +72,8 @@ impl Tree<'_> {
     /// The entry is there, be it as a ghost: its page is not settled while the transaction lives,
     /// so nobody purged it. Should it be gone all the same it is inserted again.
     fn undo_change(&self, by: By<'_>, key: &[u8], old: &Value<'_>) -> Result<(), TreeError> {
-        let (mut leaf, found) = self.leaf_with_room(key, old)?;
+        let room = self.leaf_with_room(key, old, Mode::Put)?;
+        let Some((mut leaf, found)) = room else { unreachable!("a put is never refused") };
         let op = entry_op(found, key, *old);
         self.apply(by, &mut [one(&mut leaf, op)], Undo::None)?;
         Ok(())

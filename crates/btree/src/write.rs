@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use campanile_format::limits::MAX_VALUE_BYTES;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
-use campanile_format::{Node, PageBytes, PageOp, Value, is_inline, max_key};
+use campanile_format::{Lsn, Node, PageBytes, PageOp, Value, is_inline, max_key};
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Txn};
 
@@ -25,11 +25,25 @@ const MAX_ATTEMPTS: usize = 8192;
 
 /// What a write does about a key that is there, or is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     Put,
     InsertOnly,
     ReplaceOnly,
 }
+
+impl Mode {
+    /// Whether nothing may be stored, given that the key is there or not.
+    fn forbids(self, there: bool) -> bool {
+        match self {
+            Mode::Put => false,
+            Mode::InsertOnly => there,
+            Mode::ReplaceOnly => !there,
+        }
+    }
+}
+
+/// A latched leaf and the place in it.
+pub(crate) type RoomFor<'e> = (PageWrite<'e>, Result<usize, usize>);
 
 /// What became of a write on its leaf.
 enum Outcome {
@@ -74,7 +88,7 @@ impl<'e> Tree<'e> {
     /// # Errors
     /// As [`Tree::put`].
     pub fn delete(&self, txn: &mut Txn, key: &[u8]) -> Result<bool, TreeError> {
-        self.txns.lock_for_access(txn)?;
+        self.lock(txn)?;
         if key.len() > max_key(self.page_bytes()) {
             return Ok(false);
         }
@@ -95,7 +109,7 @@ impl<'e> Tree<'e> {
         mode: Mode,
     ) -> Result<Outcome, TreeError> {
         self.check_lengths(key, value)?;
-        self.txns.lock_for_access(txn)?;
+        self.lock(txn)?;
         if is_inline(self.page_bytes(), key.len(), value.len() as u64) {
             return self.statement(txn, |tree, txn| {
                 tree.store_and_bury(txn, key, &Value::Inline(value), mode)
@@ -146,17 +160,11 @@ impl<'e> Tree<'e> {
         value: &Value<'_>,
         mode: Mode,
     ) -> Result<Outcome, TreeError> {
-        let (mut leaf, found) = self.leaf_with_room(key, value)?;
+        let Some((mut leaf, found)) = self.leaf_with_room(key, value, mode)? else {
+            return Ok(Outcome::Refused);
+        };
         let node = node_of(&leaf);
         let live = found.ok().filter(|slot| !node.is_ghost(*slot));
-        let refused = match mode {
-            Mode::Put => false,
-            Mode::InsertOnly => live.is_some(),
-            Mode::ReplaceOnly => live.is_none(),
-        };
-        if refused {
-            return Ok(Outcome::Refused);
-        }
         let old = live.map(|slot| Stored::of(&node, slot));
         let file = self.file;
         let undo = match &old {
@@ -169,21 +177,25 @@ impl<'e> Tree<'e> {
     }
 
     /// The leaf for `key`, latched, with room for an entry of `key` and `value` in the place that
-    /// the search gave. Splits as often as needed.
+    /// the search gave. Splits as often as needed. `None` if the mode forbids to store it there.
     pub(crate) fn leaf_with_room(
         &self,
         key: &[u8],
         value: &Value<'_>,
-    ) -> Result<(PageWrite<'e>, Result<usize, usize>), TreeError> {
+        mode: Mode,
+    ) -> Result<Option<RoomFor<'e>>, TreeError> {
         for _ in 0..MAX_ATTEMPTS {
             let mut leaf = self.write_leaf(key)?;
+            if mode.forbids(is_live(&node_of(&leaf), key)) {
+                return Ok(None);
+            }
             if !has_room(&node_of(&leaf), key, value) {
                 self.purge_ghosts(&mut leaf)?;
             }
             let node = node_of(&leaf);
             if has_room(&node, key, value) {
                 let found = node.search(key);
-                return Ok((leaf, found));
+                return Ok(Some((leaf, found)));
             }
             drop(leaf);
             self.make_room(key, value)?;
@@ -198,7 +210,7 @@ impl<'e> Tree<'e> {
         let node = node_of(leaf);
         let ghosts: Vec<u16> =
             (0..node.count()).filter(|slot| node.is_ghost(*slot)).map(|slot| slot as u16).collect();
-        if ghosts.is_empty() || !self.is_settled(leaf) {
+        if ghosts.is_empty() || !self.is_settled(leaf.lsn()) {
             return Ok(false);
         }
         let op = PageOp::LeafPurge { slots: Cow::Owned(ghosts) };
@@ -206,9 +218,9 @@ impl<'e> Tree<'e> {
         Ok(true)
     }
 
-    /// Whether no active transaction changed this page and every snapshot sees all of it.
-    pub(crate) fn is_settled(&self, page: &PageWrite<'_>) -> bool {
-        page.lsn() < self.txns.settled_lsn() || planted::is(Bug::GhostPurgedEarly)
+    /// Whether no active transaction changed a page with this LSN and every snapshot sees all of it.
+    pub(crate) fn is_settled(&self, lsn: Lsn) -> bool {
+        lsn < self.txns.settled_lsn() || planted::is(Bug::GhostPurgedEarly)
     }
 
     /// Turns the entry of `key` into a ghost; gives its value, or `None` if it is not there.
@@ -225,6 +237,11 @@ impl<'e> Tree<'e> {
         self.forest.backlog.note(leaf.id());
         Ok(Some(old))
     }
+}
+
+/// Whether the leaf holds `key`, and not as a ghost.
+fn is_live<P: PageBytes>(node: &Node<P>, key: &[u8]) -> bool {
+    node.search(key).is_ok_and(|slot| !node.is_ghost(slot))
 }
 
 /// Whether an entry of `key` and `value` fits this leaf, in place of the one there if there is one.

@@ -124,7 +124,7 @@ fn open(
     let recovered = report.outcome == Outcome::Recovered;
     if recovered {
         tracing::warn!(home = %home.display(), reason = report.reason, "environment recovered");
-        core.forest.purge_graveyard(&core.txns).map_err(causes::tree)?;
+        core.forest.purge_after_recovery(&core.txns).map_err(causes::tree)?;
     } else {
         tracing::info!(home = %home.display(), outcome = ?report.outcome, "environment opened");
     }

@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use campanile_btree::{Cursor, Reader};
+use campanile_btree::{Cursor, Reader, Seek};
 
+use crate::program::Model;
 use crate::rig::{Dice, Rig, Sizes, pairs};
 
 fn key(number: usize) -> Vec<u8> {
@@ -107,4 +108,85 @@ fn check_sum(rig: &Rig) {
         let got = tree.get(Reader::Snapshot(&snapshot), key).unwrap();
         assert_eq!(got.as_ref(), Some(value));
     }
+}
+
+/// Transactions at the same time, on keys of their own, so that no locks are needed: splits, purges
+/// and merges meet on the same pages.
+#[test]
+fn writers_without_common_keys_share_the_pages() {
+    let rig = Rig::new(Sizes { frames: 256, log_file_bytes: 256 << 10, ..Sizes::default() });
+    let stop = AtomicBool::new(false);
+    let models: Vec<Model> = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4)
+            .map(|who| {
+                let rig = &rig;
+                scope.spawn(move || write_own(rig, who, &mut Dice::new(u64::from(who) + 9)))
+            })
+            .collect();
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                rig.forest.clean(&rig.txns).unwrap();
+                rig.txns.step().unwrap();
+                std::thread::yield_now();
+            }
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let seen = pairs(&rig.tree(), &mut Reader::Uncommitted);
+                assert!(seen.is_sorted_by(|a, b| a.0 < b.0));
+            }
+        });
+        let models = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
+        stop.store(true, Ordering::Relaxed);
+        models
+    });
+    let mut expected: Model = models.into_iter().flatten().collect();
+    assert!(rig.pairs() == expected.clone().into_iter().collect::<Vec<_>>());
+    let depth = rig.verify().stats.depth;
+    assert!(depth >= 3, "{depth} levels");
+    rig.clean_all();
+    rig.verify();
+    expected.retain(|key, _| key.is_empty());
+    let mut txn = rig.begin();
+    for (key, _) in rig.pairs() {
+        rig.tree().delete(&mut txn, &key).unwrap();
+    }
+    rig.commit(txn);
+    rig.clean_all();
+    assert_eq!(rig.verify().stats.leaf_pages, 1);
+}
+
+fn write_own(rig: &Rig, who: u8, dice: &mut Dice) -> Model {
+    let tree = rig.tree().without_locks();
+    let mut committed = Model::new();
+    for _ in 0..60 {
+        let mut txn = rig.begin();
+        let mut model = committed.clone();
+        for _ in 0..dice.below(30) {
+            // Neighbours belong to different writers.
+            let key = [&(dice.below(300) as u16).to_le_bytes()[..], &[who]].concat();
+            if dice.one_in(3) {
+                assert_eq!(tree.delete(&mut txn, &key).unwrap(), model.remove(&key).is_some());
+            } else {
+                let longest = if dice.one_in(10) { 700 } else { 60 };
+                let len = dice.below(longest);
+                let value = vec![who; len];
+                let there = model.insert(key.clone(), value.clone()).is_some();
+                assert_eq!(tree.put(&mut txn, &key, &value).unwrap(), there);
+            }
+        }
+        let mut cursor = Cursor::new();
+        for (key, value) in model.iter().step_by(20) {
+            assert_eq!(tree.get(Reader::Txn(&mut txn), key).unwrap().as_ref(), Some(value));
+            let found = cursor.seek(&tree, Reader::Txn(&mut txn), Seek::AtLeast(key)).unwrap();
+            assert!(found && cursor.key() == Some(key));
+        }
+        if dice.one_in(3) {
+            rig.abort(txn);
+        } else {
+            rig.commit(txn);
+            committed = model;
+        }
+    }
+    committed
 }

@@ -139,6 +139,9 @@ fn load(file: &dyn File) -> Result<Chosen, WalError> {
     for offset in CONTROL_SLOT_OFFSETS {
         let mut slot = vec![0; CONTROL_SLOT_BYTES];
         let count = file.read_full_at(&mut slot, offset).map_err(io("read"))?;
+        if count < slot.len() && offset + (count as u64) < file.len().map_err(io("measure"))? {
+            return Err(io("read")(std::io::ErrorKind::UnexpectedEof.into()));
+        }
         slot.truncate(count);
         slots.push(slot);
     }

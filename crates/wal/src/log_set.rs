@@ -6,6 +6,7 @@
 //! write, and must never judge what is older than what it is asked for: old files may be gone.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -312,6 +313,9 @@ fn look(vfs: &Arc<dyn Vfs>, dir: &Path, number: u32) -> Result<LogFile, WalError
     let bytes = file.len().map_err(|error| failed("measure", error))?;
     let mut head = vec![0; LOG_HEADER_BYTES];
     let count = file.read_full_at(&mut head, 0).map_err(|error| failed("read", error))?;
+    if (count as u64) < bytes.min(LOG_HEADER_BYTES as u64) {
+        return Err(failed("read", io::ErrorKind::UnexpectedEof.into()));
+    }
     head.truncate(count);
     Ok(LogFile { number, bytes, header: LogFileHeader::decode(&head) })
 }

@@ -187,6 +187,8 @@ impl Spares {
     pub(crate) fn learn_demand(&mut self) {
         self.keep = self.taken.max(self.keep * 3 / 4).clamp(2, KEEP_MAX);
         self.taken = 0;
+        let kept = self.ready.len().min(self.keep);
+        self.surplus.extend(self.ready.drain(kept..));
     }
 
     /// One small piece of work: towards a file ready for a log whose present file is filled as

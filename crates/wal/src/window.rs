@@ -4,6 +4,7 @@
 //! really holds, whatever a damaged length says, and that an I/O error stays one. Must never open a
 //! file for writing.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,17 +109,21 @@ impl Window {
         self.start = start;
         self.bytes.clear();
         self.bytes.resize((until - start) as usize, 0);
+        let count = self.read(start).inspect_err(|_| self.bytes.clear())?;
+        self.bytes.truncate(count);
+        Ok(())
+    }
+
+    /// Reads the window's bytes: all of them, unless the file really ends before.
+    fn read(&mut self, start: u64) -> Result<usize, WalError> {
         let read = self.file.read_full_at(&mut self.bytes, start);
-        match read {
-            Ok(count) => {
-                self.bytes.truncate(count);
-                Ok(())
-            }
-            Err(error) => {
-                self.bytes.clear();
-                Err(WalError::io("read", names::log_file(self.number), error))
-            }
+        let count = read.map_err(|error| WalError::io("read", self.name(), error))?;
+        // A read that stops early is not yet the end of the file.
+        if count < self.bytes.len() && start + (count as u64) < self.len()? {
+            let error = io::Error::from(io::ErrorKind::UnexpectedEof);
+            return Err(WalError::io("read", self.name(), error));
         }
+        Ok(count)
     }
 
     /// What stands at `offset`, given that no record reaches beyond `until`.

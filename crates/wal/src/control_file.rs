@@ -81,7 +81,7 @@ impl ControlFile {
     ///
     /// The slot that counts is written once more first: it may have been read from a cache that a
     /// failed sync left behind, and the other slot, perhaps the only one on disk, is overwritten
-    /// next.
+    /// next. For the same reason the directory is synced.
     pub fn open(
         host: &Host,
         poison: &Poison,
@@ -93,6 +93,7 @@ impl ControlFile {
         let last = Mutex::new(Last { generation: control.generation, slot });
         let opened = ControlFile { file, poison: poison.clone(), last };
         opened.put(slot, &control)?;
+        sync_dir(host, poison, home)?;
         Ok((opened, control))
     }
 

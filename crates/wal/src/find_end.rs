@@ -4,6 +4,7 @@
 //! the starting point to the end it reports was read and is whole, and that what follows the end
 //! was never known to be durable. Must never write, and never answer on a read error.
 
+use campanile_format::log_file::FIRST_RECORD_OFFSET;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Record, kind};
 use campanile_format::{Lsn, names};
@@ -22,6 +23,8 @@ pub struct LogEnd {
     pub end: Lsn,
     /// Where that record starts; [`Lsn::NONE`] if there is none since the starting point.
     pub last: Lsn,
+    /// Where the log ended in the file before that of `end`; [`Lsn::NONE`] in the first file.
+    pub predecessor_end: Lsn,
     /// Durable beyond doubt up to here, by what the log and the control file say.
     pub proven: Lsn,
     /// What follows.
@@ -49,11 +52,19 @@ pub enum Tail {
 }
 
 impl LogEnd {
-    /// How to go on after this end: in a new file.
+    /// How to go on after this end in the same history: in a new file.
+    ///
+    /// A newest file in which nothing stands was made, perhaps, by a process that died before its
+    /// name was durable: nothing is built on it, it is made once more.
     #[must_use]
     pub fn start(&self) -> Start {
-        let next_file = self.end.file().saturating_add(1);
-        Start::After { end: self.end, proven: self.proven, next_file }
+        let untouched = self.tail == Tail::Clean && self.end.offset() == FIRST_RECORD_OFFSET;
+        let (end, file) = (self.end, self.end.file());
+        if untouched && !self.predecessor_end.is_none() {
+            let end = self.predecessor_end;
+            return Start::After { end, proven: end, next_file: file };
+        }
+        Start::After { end, proven: self.proven, next_file: file.saturating_add(1) }
     }
 }
 
@@ -75,6 +86,7 @@ pub fn find_end(logs: &LogSet, from: Lsn, known_durable: Lsn) -> Result<LogEnd, 
     let mut end = LogEnd {
         end: from,
         last: Lsn::NONE,
+        predecessor_end: walker.predecessor_end(),
         proven,
         tail: Tail::Clean,
         last_time_us: 0,

@@ -129,10 +129,15 @@ impl Group {
         }
     }
 
+    /// The word of group `number`.
+    fn word(&self, number: u32) -> &AtomicU32 {
+        let [even, odd] = &self.finished;
+        if number.is_multiple_of(2) { even } else { odd }
+    }
+
     /// Waits until group `number` is over.
     fn wait_for(&self, number: u32) {
-        let [even, odd] = &self.finished;
-        let word = if number % 2 == 0 { even } else { odd };
+        let word = self.word(number);
         loop {
             let last = word.load(Ordering::Acquire);
             // Numbers wrap, and a slow member may find a later group of the same word over.
@@ -156,8 +161,7 @@ impl Drop for Lead<'_> {
         let mut state = self.group.state.lock();
         state.expected = self.members + state.joined;
         drop(state);
-        let [even, odd] = &self.group.finished;
-        let word = if self.number % 2 == 0 { even } else { odd };
+        let word = self.group.word(self.number);
         word.store(self.number, Ordering::Release);
         // One call wakes the members and the leader of the group that has formed meanwhile.
         atomic_wait::wake_all(word);

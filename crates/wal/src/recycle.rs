@@ -5,6 +5,7 @@
 //! only after the loss of its name is durable. Must never delete a file: that stalls commits for
 //! milliseconds; what is not reused is shrunk away by [`Wal::step`].
 
+use campanile_format::log_file::{LOG_HEADER_BYTES, LogFileHeader};
 use campanile_format::planted::{self, Bug};
 use campanile_format::{Lsn, names};
 use campanile_vfs::Open;
@@ -40,7 +41,7 @@ impl Wal {
         let mut given_up = Vec::new();
         for (done, number) in numbers.iter().enumerate() {
             match self.give_up(*number) {
-                Ok(spare) => given_up.push(spare),
+                Ok(spare) => given_up.extend(spare),
                 Err(error) => {
                     self.files.lock().put_back(numbers.iter().skip(done).copied());
                     self.release(given_up)?;
@@ -51,18 +52,29 @@ impl Wal {
         self.release(given_up)
     }
 
-    /// Renames a log file to a spare.
-    fn give_up(&self, number: u32) -> Result<Spare, WalError> {
+    /// Takes the name of a log file away: renames it to a spare.
+    ///
+    /// A file that does not say that it is what its name says is not reused, its name only goes:
+    /// after a directory sync that failed, and a crash, an old name can lead to a file that is
+    /// long in use under another.
+    fn give_up(&self, number: u32) -> Result<Option<Spare>, WalError> {
         let old = names::log_file(number);
-        let name = self.spares.lock().next_name();
         let failed = |action, error| WalError::io(action, old.clone(), error);
         let path = self.options.dir.join(&old);
         let vfs = &self.host.vfs;
         let file = vfs.open(&path, Open::ReadWrite).map_err(|error| failed("open", error))?;
         let filled = file.len().map_err(|error| failed("measure", error))?;
-        let renamed = vfs.rename(&path, &self.options.dir.join(&name));
-        renamed.map_err(|error| failed("rename", error))?;
-        Ok(Spare { name, file, filled })
+        let mut head = vec![0; LOG_HEADER_BYTES];
+        let count = file.read_full_at(&mut head, 0).map_err(|error| failed("read", error))?;
+        head.truncate(count);
+        if LogFileHeader::decode(&head).is_ok_and(|header| header.file == number) {
+            let name = self.spares.lock().next_name();
+            let renamed = vfs.rename(&path, &self.options.dir.join(&name));
+            renamed.map_err(|error| failed("rename", error))?;
+            return Ok(Some(Spare { name, file, filled }));
+        }
+        vfs.remove(&path).map_err(|error| failed("remove", error))?;
+        Ok(None)
     }
 
     /// Hands renamed files over for reuse, once their old names are gone for good.

@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_checksum_of_a_range_follows_from_those_of_two_prefixes() {
-        let bytes: Vec<u8> = (0..10_000u32).map(|i| (i * i >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..10_000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let mut hasher = Hasher::new();
         let mut notes = vec![0];
         for piece in bytes.chunks_exact(NOTE_BYTES) {

@@ -19,7 +19,7 @@ use campanile_format::frame::FRAME_BYTES;
 use campanile_format::log_file::{FIRST_RECORD_OFFSET, LogFileHeader};
 use campanile_format::planted::{self, Bug};
 use campanile_format::{Features, Lsn, Timeline, names};
-use campanile_vfs::{File, Host, Poison};
+use campanile_vfs::{File, Host, Open, Poison};
 
 use crate::buffer::Segment;
 use crate::error::WalError;
@@ -83,8 +83,10 @@ pub(crate) fn begin_file(
     if !planted::is(Bug::LogDirectorySyncSkipped) {
         sync_dir(host, poison, &options.dir)?;
     }
+    // By its new name from here on, so that whoever watches the disk knows it for a log file.
+    let file = host.vfs.open(&to, Open::ReadWrite).map_err(|error| failed("open", error))?;
     Ok(Output {
-        file: spare.file,
+        file,
         number,
         end: Lsn::new(number, FIRST_RECORD_OFFSET),
         file_bytes: options.file_bytes,

@@ -56,6 +56,11 @@ impl Walker {
         self.chain.last().map_or(0, |link| link.number)
     }
 
+    /// Where the log ended in the file before the newest one; [`Lsn::NONE`] if there is none.
+    pub(crate) fn predecessor_end(&self) -> Lsn {
+        self.chain.last().map_or(Lsn::NONE, |link| link.header.predecessor_end)
+    }
+
     pub(crate) fn window(&mut self) -> &mut Window {
         &mut self.window
     }

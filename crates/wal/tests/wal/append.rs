@@ -20,7 +20,7 @@ fn append_some(wal: &Wal, first: u64, count: u64) -> Vec<(Lsn, Vec<u8>)> {
 }
 
 #[test]
-fn what_is_appended_is_read_back_before_and_after_it_is_flushed() {
+pub fn what_is_appended_is_read_back_before_and_after_it_is_flushed() {
     let host = Host::memory();
     let wal = new_log(&host, &options(4096, 1024));
     assert_eq!(wal.end(), FIRST);
@@ -172,7 +172,10 @@ fn starting_after_the_same_end_again_replaces_a_file_only_if_nothing_is_in_it() 
     append_some(&wal, 5, 1);
     wal.flush(wal.end()).unwrap();
     let error = reopen(&host, &options, start).unwrap_err();
-    assert!(matches!(&error, WalError::NotEmpty { file } if *file == names::log_file(2)), "{error}");
+    assert!(
+        matches!(&error, WalError::NotEmpty { file } if *file == names::log_file(2)),
+        "{error}"
+    );
 }
 
 #[test]
@@ -226,14 +229,14 @@ fn files_that_are_not_needed_for_reuse_shrink_away() {
     append_some(&wal, 0, 300);
     wal.flush(wal.end()).unwrap();
     let before = host.vfs.list(&dir()).unwrap().len();
-    for _ in 0..10 {
+    for _ in 0..40 {
         wal.recycle_below(wal.durable()).unwrap();
         append_some(&wal, 300, 5);
         wal.flush(wal.end()).unwrap();
         while wal.step().unwrap() {}
     }
     let after = host.vfs.list(&dir()).unwrap().len();
-    assert!(before > 20 && after < 20, "{before} files, then {after}");
+    assert!(before > 15 && after < 8, "{before} files, then {after}");
 }
 
 #[test]

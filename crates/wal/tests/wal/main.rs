@@ -6,5 +6,7 @@ mod crash;
 mod damage;
 mod faults;
 mod mutation;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod records;
 mod threads;

@@ -1,10 +1,12 @@
 //! Records that can be told apart, and logs to put them in.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use campanile_format::record::{Body, Record};
 use campanile_format::{EnvironmentId, Lsn, Timeline, TxnId};
-use campanile_vfs::{Host, Poison};
+use campanile_vfs::sim::{SimDisk, SimOptions};
+use campanile_vfs::{Host, Poison, Vfs};
 use campanile_wal::{LogSet, Start, Wal, WalError, WalOptions};
 
 pub const ENVIRONMENT: EnvironmentId = EnvironmentId(*b"an environment's");
@@ -44,6 +46,14 @@ pub fn carried<'a>(record: &Record<'a>) -> Option<&'a [u8]> {
     }
 }
 
+/// A simulated disk with an empty home on it.
+pub fn disk(sim: SimOptions) -> Arc<SimDisk> {
+    let disk = SimDisk::new(sim);
+    disk.create_dir(Path::new("/home")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk
+}
+
 /// A new log.
 pub fn new_log(host: &Host, options: &WalOptions) -> Wal {
     Wal::open(host, &Poison::new(), options.clone(), Start::New).unwrap()
@@ -68,12 +78,4 @@ pub fn scan(logs: &LogSet, from: Lsn, to: Lsn) -> Result<Vec<(Lsn, Vec<u8>)>, Wa
         }
     }
     Ok(found)
-}
-
-/// Reads a whole file.
-pub fn file_bytes(host: &Host, path: &Path) -> Vec<u8> {
-    let file = host.vfs.open(path, campanile_vfs::Open::Read).unwrap();
-    let mut bytes = vec![0; file.len().unwrap() as usize];
-    file.read_exact_at(&mut bytes, 0).unwrap();
-    bytes
 }

@@ -107,7 +107,10 @@ proptest! {
             prop_assert_eq!(take(&*disk, step), take(&memory, step), "step {}", index);
             if index % 7 == 6 {
                 // Neither a fork nor the death of the process can be seen.
-                disk = if index % 2 == 0 { disk.fork() } else { disk.reboot(CrashChoice::ProcessCrash) };
+                disk = match index % 2 {
+                    0 => disk.fork(),
+                    _ => disk.reboot(CrashChoice::ProcessCrash),
+                };
             }
         }
         prop_assert_eq!(contents(&*disk), contents(&memory));

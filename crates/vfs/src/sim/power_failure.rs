@@ -60,7 +60,7 @@ impl State {
         let names = self.names_after(&mut verdict, &options.counters);
         let mut after = self.copy();
         (after.names, after.inodes) = (names, inodes);
-        if options.rename_without_data {
+        if options.rename_without_data && !incomplete.is_empty() {
             after.empty_renamed(self, &incomplete, &options.counters);
         }
         after.collect();
@@ -103,6 +103,9 @@ impl State {
             }
             survives
         });
+        if self.names.ops.is_empty() {
+            return names;
+        }
         let named = names.reachable();
         for (_, id) in self.names.files() {
             let inode = self.inode(id);

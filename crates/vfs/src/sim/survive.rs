@@ -61,8 +61,10 @@ pub(super) fn survivors(
     let mut complete = true;
     let mut kept = Vec::new();
     let versions = versions(inode, options.sector_bytes);
+    let mut seqs = Vec::new();
     for group in versions.chunk_by(|one, other| one.0 == other.0) {
-        let seqs: Vec<u64> = group.iter().map(|(_, op)| inode.ops[*op].seq()).collect();
+        seqs.clear();
+        seqs.extend(group.iter().map(|(_, op)| inode.ops[*op].seq()));
         let torn = mishaps.tear_in == Some(0);
         mishaps.tear_in = mishaps.tear_in.and_then(|left| left.checked_sub(1));
         let mut version = verdict.sector(&seqs);

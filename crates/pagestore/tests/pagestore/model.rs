@@ -19,7 +19,7 @@ enum Step {
     Get(u32, u32),
     HoldSome(u32, u32),
     DropUnchanged(u32, u32),
-    Step,
+    Background,
     WriteBackBelow(u64),
     WriteBackAll,
     Remove(u32),
@@ -36,7 +36,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         8 => (file.clone(), number.clone()).prop_map(|(file, page)| Step::Get(file, page)),
         2 => (file.clone(), number.clone()).prop_map(|(file, page)| Step::HoldSome(file, page)),
         2 => (file.clone(), number).prop_map(|(file, page)| Step::DropUnchanged(file, page)),
-        4 => Just(Step::Step),
+        4 => Just(Step::Background),
         2 => (0..500_u64).prop_map(Step::WriteBackBelow),
         1 => Just(Step::WriteBackAll),
         1 => file.prop_map(Step::Remove),
@@ -117,7 +117,7 @@ impl Program {
                 let mut guard = self.rig.store.fresh(self.id(at, number)).unwrap();
                 guard.begin_change(self.rig.log.end());
             }
-            Step::Step => drop(self.rig.store.step(self.rig.log.end()).unwrap()),
+            Step::Background => drop(self.rig.store.step(self.rig.log.end()).unwrap()),
             Step::WriteBackBelow(back) => {
                 let lsn = campanile_format::Lsn(self.rig.redo_lsn().0 + back);
                 self.rig.store.write_back_below(lsn).unwrap();
@@ -207,7 +207,7 @@ fn a_program_on_real_files_behaves_like_a_map() {
             program.run(&Step::Get(round % 2, round % 50));
         }
         match round % 100 {
-            30 => program.run(&Step::Step),
+            30 => program.run(&Step::Background),
             60 => program.run(&Step::WriteBackBelow(100)),
             99 => program.run(&Step::Reopen),
             _ => {}
@@ -226,7 +226,7 @@ fn the_same_program_makes_the_same_calls() {
         let mut program = Program::new(&host, fixture::options("home", 16));
         for round in 0..300 {
             program.run(&Step::Put(round % 3, round * 7 % 50));
-            program.run(&Step::Step);
+            program.run(&Step::Background);
         }
         format!("{:?}", recording.all())
     };

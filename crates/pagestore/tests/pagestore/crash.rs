@@ -12,7 +12,7 @@ use campanile_pagestore::{FileFlags, StoreError};
 use campanile_vfs::Poison;
 use campanile_vfs::sim::{CrashChoice, CrashPolicy, Rule, Side, SimDisk, SimOptions};
 
-use crate::fixture::{FakeLog, REMOVAL, Rig, UNLOGGED, change, init, options, page};
+use crate::fixture::{FakeLog, REMOVAL, Rig, UNLOGGED, change, init, options, page, place};
 
 /// What survives beside the disk: the log, and where redo starts.
 pub struct Life {
@@ -213,7 +213,7 @@ fn a_good_home_page_is_not_replaced_and_a_stale_copy_is_not_used() {
     // The page rots. Redo that starts after the copy could not bring an old page up to date.
     let path = Path::new("home/data/data.0000000016");
     let file = disk.host().vfs.open(path, campanile_vfs::Open::ReadWrite).unwrap();
-    file.write_all_at(b"rot", 3 * 4096 + 2000).unwrap();
+    file.write_all_at(b"rot", place(3) + 2000).unwrap();
     let (rig, report) = again(Lsn(copied.0 + 1));
     assert_eq!((report.stale, report.repaired.len()), (1, 0));
     assert!(matches!(rig.get(id), Err(StoreError::Corrupt { .. })));

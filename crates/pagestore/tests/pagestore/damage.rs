@@ -5,7 +5,7 @@ use std::path::Path;
 use campanile_pagestore::{RedoPage, StoreError};
 use campanile_vfs::{Host, Open};
 
-use crate::fixture::{self, PAGE_BYTES, Rig, init, memory, page};
+use crate::fixture::{self, PAGE_BYTES, Rig, init, memory, page, place};
 
 const PAGES: u32 = 6;
 
@@ -25,10 +25,10 @@ fn written(host: &Host) -> Rig {
 fn flip(host: &Host, bit: usize) {
     let path = Path::new("home/data/data.0000000016");
     let file = host.vfs.open(path, Open::ReadWrite).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, bit as u64 / 8).unwrap();
+    let (mut byte, at) = ([0], place(0) + bit as u64 / 8);
+    file.read_exact_at(&mut byte, at).unwrap();
     byte[0] ^= 1 << (bit % 8);
-    file.write_all_at(&byte, bit as u64 / 8).unwrap();
+    file.write_all_at(&byte, at).unwrap();
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn a_page_at_another_pages_place_is_not_taken_for_it() {
     let path = Path::new("home/data/data.0000000016");
     let file = host.vfs.open(path, Open::ReadWrite).unwrap();
     let mut image = vec![0; PAGE_BYTES];
-    file.read_exact_at(&mut image, 2 * PAGE_BYTES as u64).unwrap();
-    file.write_all_at(&image, 4 * PAGE_BYTES as u64).unwrap();
+    file.read_exact_at(&mut image, place(2)).unwrap();
+    file.write_all_at(&image, place(4)).unwrap();
     assert!(matches!(rig.get(page(16, 4)), Err(StoreError::Corrupt { .. })));
     assert_eq!(rig.get(page(16, 2)).unwrap(), 2);
 }
@@ -99,8 +99,8 @@ fn redo_is_told_what_is_absent_and_what_is_torn() {
     let rig = written(&host);
     let path = Path::new("home/data/data.0000000016");
     let file = host.vfs.open(path, Open::ReadWrite).unwrap();
-    file.write_all_at(&[0; PAGE_BYTES], PAGE_BYTES as u64).unwrap();
-    file.write_all_at(&[0; 100], 3 * PAGE_BYTES as u64 - 200).unwrap();
+    file.write_all_at(&[0; PAGE_BYTES], place(1)).unwrap();
+    file.write_all_at(&[0; 100], place(3) - 200).unwrap();
     let redo = |number| rig.store.fetch_for_redo(page(16, number)).unwrap();
     assert!(matches!(redo(0), RedoPage::Ready(_)));
     assert!(matches!(redo(1), RedoPage::Absent(_)));
@@ -115,7 +115,7 @@ fn redo_is_told_what_is_absent_and_what_is_torn() {
 #[test]
 fn a_file_cut_short_lacks_its_last_pages_and_no_others() {
     let host = memory();
-    for len in (0..u64::from(PAGES) * PAGE_BYTES as u64).step_by(700) {
+    for len in (0..place(PAGES)).step_by(700) {
         let name = format!("home{len}");
         host.vfs.create_dir(Path::new(&name)).unwrap();
         let mut rig =
@@ -132,11 +132,11 @@ fn a_file_cut_short_lacks_its_last_pages_and_no_others() {
         for number in 0..PAGES {
             match rig.get(page(16, number)) {
                 Ok(stamp) => {
-                    assert!((u64::from(number) + 1) * PAGE_BYTES as u64 <= len);
+                    assert!(place(number + 1) <= len);
                     assert_eq!(stamp, u64::from(number));
                 }
                 Err(error) => {
-                    assert!((u64::from(number) + 1) * PAGE_BYTES as u64 > len);
+                    assert!(place(number + 1) > len);
                     assert!(error.is_corruption());
                 }
             }

@@ -30,8 +30,17 @@ pub const REMOVAL: u64 = u64::MAX;
 const RECORD: u64 = 8;
 const KEYS: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
 
+/// Pages 0 and 1 are no place for a node.
+const FIRST: u32 = 2;
+
+/// The `number`-th page that may hold a node.
 pub fn page(file: u32, number: u32) -> PageId {
-    PageId::new(FileId(file), PageNo(number))
+    PageId::new(FileId(file), PageNo(number + FIRST))
+}
+
+/// Where that page is in its file.
+pub fn place(number: u32) -> u64 {
+    u64::from(number + FIRST) * PAGE_BYTES as u64
 }
 
 /// One record: page `page` was given `stamp`.

@@ -102,7 +102,8 @@ impl LockTable {
 
     /// Asks for `name` in `mode`, in addition to what `owner` holds, and waits as `wait` says.
     /// On return the owner holds the join of both until it gives it back. An owner asks for one
-    /// lock at a time. Never call this with a page latched.
+    /// lock at a time. Whoever has asked, even in vain, is known until
+    /// [`LockTable::release_all`]. Never call this with a page latched.
     pub fn acquire(
         &self,
         owner: OwnerId,

@@ -1,7 +1,7 @@
 //! Which rules have really fired.
 //!
-//! Owns one counter per rule. Promises to count only effects: a torn sector whose two halves are
-//! equal, or a fault whose trigger never matched, is not counted. A fault that never fired proves
+//! Owns one counter per rule. Promises to count only what took place: a torn sector that reads as
+//! one of its versions, or a fault whose trigger never matched, is not counted. A fault that never fired proves
 //! nothing, so tests assert on these. Must never influence what happens.
 
 use std::collections::BTreeMap;

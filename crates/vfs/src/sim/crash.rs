@@ -167,6 +167,11 @@ impl Verdict {
         }
     }
 
+    /// True if it may treat one sector differently from another (rule D4).
+    pub(super) fn is_selective(&self) -> bool {
+        !matches!(self.choice, CrashChoice::Nothing | CrashChoice::All)
+    }
+
     pub(super) fn dice(&mut self) -> &mut Dice {
         &mut self.dice
     }

@@ -58,7 +58,8 @@ pub(super) fn survivors(
 ) -> (Image, bool) {
     let counters = &options.counters;
     verdict.enter(inode.ops.iter().map(Op::seq));
-    let mut complete = true;
+    // What a failed sync dropped (F1) will not survive either.
+    let mut complete = !inode.cache_astray;
     let mut kept = Vec::new();
     let versions = versions(inode, options.sector_bytes);
     let mut seqs = Vec::new();
@@ -72,11 +73,13 @@ pub(super) fn survivors(
             version = version.max(1);
         }
         complete &= version == seqs.len() && !torn;
-        counters.count(match version {
-            0 => Rule::SectorLost,
-            version if version < seqs.len() => Rule::SectorOlder,
-            _ => Rule::SectorKept,
-        });
+        if verdict.is_selective() {
+            counters.count(match version {
+                0 => Rule::SectorLost,
+                version if version < seqs.len() => Rule::SectorOlder,
+                _ => Rule::SectorKept,
+            });
+        }
         if let Some((sector, op)) = version.checked_sub(1).map(|index| group[index]) {
             kept.push(Survivor { op, sector, torn });
         }

@@ -34,7 +34,8 @@ fn unhex(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// What `golden/<folder>/<name>.hex` holds; with `CAMPANILE_BLESS` set, after writing `bytes` to it.
+/// What `golden/<folder>/<name>.hex` holds; with `CAMPANILE_BLESS` set, after writing `bytes` to
+/// it.
 pub fn golden(folder: &str, name: &str, bytes: &[u8]) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("golden").join(folder);
     let path = folder.join(format!("{name}.hex"));

@@ -228,3 +228,119 @@ fn init_ops_need_no_content_and_leave_none() {
         assert!(fresh.plain == reused.plain);
     }
 }
+
+#[test]
+fn an_image_brings_no_identity_of_its_own() {
+    let mut page = leaf(512, b"", None);
+    put(&mut page, 0, b"key");
+    page::stamp(&mut PlainMut(&mut page.plain), Lsn::new(5, 512));
+    let other = PageId::new(FileId(99), PageNo(50));
+    page::put_id(&mut PlainMut(&mut page.plain), other);
+    page::seal(&mut page.plain, other);
+    let mut copy = Twins::new(512, ID);
+    copy.step(&PageOp::Image { head: &page.plain[..72], tail: &page.plain[400..] }).unwrap();
+    let view = Plain(&copy.plain);
+    assert_eq!((page::id(&view), page::lsn(&view), view.u32_at(page::CRC)), (ID, Lsn::NONE, 0));
+    assert_eq!(copy.node().key(0), b"key");
+}
+
+#[test]
+fn a_value_that_is_not_longer_stays_where_it_is() {
+    let mut page = leaf(512, b"", None);
+    put(&mut page, 0, b"key");
+    let before = page.node().value(0);
+    page.step(&PageOp::LeafReplace { slot: 0, value: Value::Inline(b"w") }).unwrap();
+    assert_eq!(page.node().value(0), before);
+}
+
+#[test]
+fn the_first_child_keeps_something_to_cover() {
+    let mut page = Twins::new(512, ID);
+    let (upper, first_child) = (None, PageNo(3));
+    page.step(&PageOp::FormatNode { level: 1, lower: b"f", upper, first_child }).unwrap();
+    let op = PageOp::InnerInsert { slot: 0, separator: b"f", child: PageNo(4) };
+    assert_eq!(reason(&mut page, &op), "separator at the lower fence");
+    page.step(&PageOp::InnerInsert { slot: 0, separator: b"f\0", child: PageNo(4) }).unwrap();
+    let op = PageOp::InnerSetChild { slot: None, child: PageNo::NONE };
+    assert_eq!(reason(&mut page, &op), "child page number");
+    let op = PageOp::InnerInsert { slot: 1, separator: b"z", child: PageNo::NONE };
+    assert_eq!(reason(&mut page, &op), "child page number");
+}
+
+#[test]
+fn merging_inner_nodes_takes_the_separator_between_them() {
+    let build = |lower: &[u8], upper: Option<&[u8]>, entries: &[(&[u8], u32)]| {
+        let mut node = NodeBuilder::new(512, 1, lower, upper, PageNo(3));
+        assert!(entries.iter().all(|(key, child)| node.push_child(key, PageNo(*child))));
+        node
+    };
+    let left = build(b"aa", Some(b"am"), &[(b"ab", 4), (b"af", 5)]).into_image();
+    let right = build(b"am", Some(b"az"), &[(b"ap", 7)]).into_image();
+    let entries: [(&[u8], u32); 4] = [(b"ab", 4), (b"af", 5), (b"am", 3), (b"ap", 7)];
+    let merged = build(b"aa", Some(b"az"), &entries);
+    assert_eq!(left.node().merged_bytes(&right.node()), merged.used_bytes());
+}
+
+#[test]
+fn nodes_and_values_keep_off_the_pages_of_other_things() {
+    let group_two = crate::map::map_page(512, 2).unwrap();
+    for page in [PageNo(0), PageNo(1), group_two] {
+        let mut page = Twins::new(512, PageId::new(FileId(16), page));
+        let (lower, upper, first_child) = (&b""[..], None, PageNo::NONE);
+        let node = PageOp::FormatNode { level: 0, lower, upper, first_child };
+        assert_eq!(reason(&mut page, &node), "page number of a node or a value");
+        let value = PageOp::FormatOverflow { extent_pages: 1, next_extent: PageNo(0), data: b"d" };
+        assert_eq!(reason(&mut page, &value), "page number of a node or a value");
+    }
+}
+
+#[test]
+fn a_meta_page_keeps_its_identity_and_its_groups() {
+    let fields = MetaFields::new(crate::EnvironmentId([9; 16]), 512, true);
+    let id = PageId::new(FileId(16), PageNo(0));
+    let mut page = Twins::new(512, id);
+    page.step(&PageOp::FormatMeta(fields)).unwrap();
+    let grown = MetaFields { groups: 3, durable: false, ..fields };
+    page.step(&PageOp::MetaSet(grown)).unwrap();
+    assert_eq!(MetaFields::read(&Plain(&page.plain)), Ok(grown));
+    let mut refused = |fields| reason(&mut page, &PageOp::MetaSet(fields));
+    assert_eq!(refused(fields), "number of groups");
+    assert_eq!(refused(MetaFields { groups: 0, ..fields }), "number of groups");
+    assert_eq!(refused(MetaFields { groups: u32::MAX, ..fields }), "number of groups");
+    assert_eq!(refused(MetaFields { page_bytes: 1024, ..grown }), "page size");
+    let environment = crate::EnvironmentId([8; 16]);
+    assert_eq!(refused(MetaFields { environment, ..grown }), "identity of the file");
+    let nowhere = PageOp::FormatMeta(fields).check(ID, &Plain(&page.plain));
+    assert_eq!(nowhere.unwrap_err().what, "page number of the meta page");
+    page.plain[crate::meta::GROUPS_AT] = 0;
+    assert_eq!(crate::validate(&Plain(&page.plain)).unwrap_err().what, "number of groups");
+}
+
+#[test]
+fn a_meta_page_of_another_build_is_no_damage() {
+    let id = PageId::new(FileId(16), PageNo(0));
+    let mut page = Twins::new(512, id);
+    let fields = MetaFields::new(crate::EnvironmentId([9; 16]), 512, true);
+    page.step(&PageOp::FormatMeta(fields)).unwrap();
+    assert_eq!(MetaFields::peek_page_bytes(&page.plain), Some(512));
+    let newer: [(usize, u8); 3] = [
+        (crate::meta::VERSION_AT, 2),
+        (crate::meta::REQUIRED_AT, 1),
+        (crate::meta::ACCESS_METHOD_AT, 2),
+    ];
+    for (at, value) in newer {
+        let mut bytes = page.plain.clone();
+        bytes[at] = value;
+        let error = MetaFields::read(&Plain(&bytes)).unwrap_err();
+        assert!(!error.is_corruption(), "{error}");
+        assert_eq!(crate::validate(&Plain(&bytes)), Ok(()));
+    }
+    let mut bytes = page.plain.clone();
+    bytes[crate::meta::IGNORABLE_AT] = 1;
+    assert!(MetaFields::read(&Plain(&bytes)).is_ok());
+    for damaged in [crate::meta::MAGIC_AT, crate::meta::FILE_FLAGS_AT + 1, 30, 115] {
+        let mut bytes = page.plain.clone();
+        bytes[damaged] ^= 0x80;
+        assert!(crate::validate(&Plain(&bytes)).is_err(), "byte {damaged}");
+    }
+}

@@ -112,17 +112,22 @@ impl PageStore {
         Ok(files)
     }
 
-    /// Empties the frames of a removed file. False if one of them is latched.
+    /// Empties the frames of a removed file. False if one of them is latched, or may be one of
+    /// them: the clock shows a frame without its page for a moment, and may put the page back.
     fn drop_frames(&self, file: FileId) -> bool {
         let mut all = true;
         for (index, frame) in self.frames.iter().enumerate() {
-            let Some(page) = frame.page().filter(|page| page.file == file) else { continue };
-            match frame.try_write() {
-                Some(latch) if frame.holds(page) => {
-                    frame.open_version();
-                    self.vacate(index, page, latch);
-                }
-                Some(_) | None => all = false,
+            if frame.page().is_some_and(|page| page.file != file) {
+                continue;
+            }
+            let Some(latch) = frame.try_write() else {
+                all = false;
+                continue;
+            };
+            // Certain now. A page of the file that comes later is refused its cell.
+            if let Some(page) = frame.page().filter(|page| page.file == file) {
+                frame.open_version();
+                self.vacate(index, page, latch);
             }
         }
         all

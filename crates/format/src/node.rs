@@ -3,7 +3,7 @@
 //! Owns [`Node`], the view over any [`PageBytes`], and the node's own header fields. Promises that
 //! every method is total: on any bytes, also bytes that change meanwhile, it ends without a panic
 //! and without allocating more than a page; on a page that passes `validate` it is right. Searching
-//! allocates nothing. Must never: change a page ([`edit`] does).
+//! allocates nothing. Must never: change a page (`edit` does).
 //!
 //! A node covers the keys `lower <= key < upper`, its *fences*. All its keys begin with what the
 //! fences have in common, the *prefix*; entries store only the rest, the *suffix*.

@@ -2,7 +2,7 @@
 //!
 //! Owns: the list of them. Promises: without the feature `planted-bugs` every [`is`] is `false` at
 //! compile time and nothing of this is left in the program; with it, a bug is on only inside
-//! [`with`], on the calling thread. Must never: be on in a build that users get.
+//! `with`, on the calling thread. Must never: be on in a build that users get.
 
 /// A bug that can be planted. The comment says what goes wrong; the test suite says who notices.
 macro_rules! bugs {

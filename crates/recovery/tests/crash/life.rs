@@ -1,0 +1,281 @@
+//! One life of an environment: a program is run, and what may be true after a crash at any call
+//! is written down on the way. The model is fed from the calls and their answers only.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use campanile_format::FileId;
+use campanile_recovery::{OpenOptions, Opened, RecoveryError, open};
+use campanile_txn::{CheckpointKind, Durability, Savepoint, Transactions, Txn, TxnError, TxnOptions};
+use campanile_vfs::sim::{CrashChoice, SimDisk};
+
+use crate::toy::{self, Rows, Toy};
+
+pub const HOME: &str = "/home";
+
+/// File -> (durable, rows).
+pub type State = BTreeMap<u32, (bool, Rows)>;
+
+/// Tiny everything: evictions, log switches and checkpoints are frequent.
+pub fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.store.page_bytes = 512;
+    options.store.cache_bytes = 16 * 512;
+    options.store.growth_pages = 4;
+    options.store.batch_pages = 4;
+    options.log_file_bytes = 8 << 10;
+    options.log_buffer_bytes = 2 << 10;
+    options.transactions.checkpoint_log_bytes = 6 << 10;
+    options
+}
+
+pub fn open_disk(disk: &Arc<SimDisk>) -> Result<Opened, RecoveryError> {
+    let hook = &mut |_: &campanile_recovery::Progress| ControlFlow::Continue(());
+    open(&disk.host(), Path::new(HOME), &options(), Arc::new(Toy), hook)
+}
+
+/// A step of a program. `who` is one of two transactions side by side, with keys of their own.
+#[derive(Clone, Debug)]
+pub enum Op {
+    Put { who: usize, file: usize, key: u8, len: usize },
+    PutLarge { who: usize, file: usize, len: usize },
+    Delete { who: usize, file: usize, key: u8 },
+    Savepoint { who: usize },
+    RollbackTo { who: usize },
+    Commit { who: usize, durability: Durability },
+    Abort { who: usize },
+    Create { who: usize, durable: bool },
+    Remove { file: usize },
+    Checkpoint(CheckpointKind),
+    Step,
+}
+
+/// A state that a crash may leave, and when.
+#[derive(Clone, Debug)]
+struct Moment {
+    /// Calls made before the change was begun: a crash before it cannot show the state.
+    issued: u64,
+    /// Calls made when it was acknowledged.
+    acked: Option<u64>,
+    promise: Durability,
+    state: State,
+}
+
+struct Active {
+    txn: Txn,
+    /// (file, key, new value), in order.
+    writes: Vec<(u32, Vec<u8>, Option<Vec<u8>>)>,
+    created: Vec<(u32, bool)>,
+    savepoint: Option<(Savepoint, usize, usize)>,
+}
+
+pub struct Life {
+    disk: Arc<SimDisk>,
+    pub txns: Arc<Transactions>,
+    active: [Option<Active>; 2],
+    moments: Vec<Moment>,
+    serial: u64,
+}
+
+impl Life {
+    pub fn begin(disk: &Arc<SimDisk>, opened: Opened, state: State) -> Life {
+        let moment =
+            Moment { issued: 0, acked: Some(0), promise: Durability::Sync, state };
+        Life {
+            disk: Arc::clone(disk),
+            txns: opened.transactions,
+            active: [None, None],
+            moments: vec![moment],
+            serial: 0,
+        }
+    }
+
+    pub fn newest(&self) -> &State {
+        &self.moments.last().unwrap().state
+    }
+
+    pub fn run(&mut self, program: &[Op]) -> Result<(), TxnError> {
+        program.iter().try_for_each(|op| self.step(op))
+    }
+
+    fn begin_if_needed(&mut self, who: usize) -> Result<&mut Active, TxnError> {
+        if self.active[who].is_none() {
+            let txn = self.txns.begin(TxnOptions::default())?;
+            let active =
+                Active { txn, writes: Vec::new(), created: Vec::new(), savepoint: None };
+            self.active[who] = Some(active);
+        }
+        Ok(self.active[who].as_mut().unwrap())
+    }
+
+    /// The file a step means: the n-th that exists for this transaction.
+    fn file(&self, who: usize, file: usize) -> Option<u32> {
+        let created = self.active[who].iter().flat_map(|a| a.created.iter().map(|c| c.0));
+        let files: Vec<u32> = self.newest().keys().copied().chain(created).collect();
+        (!files.is_empty()).then(|| files[file % files.len()])
+    }
+
+    pub fn step(&mut self, op: &Op) -> Result<(), TxnError> {
+        let txns = Arc::clone(&self.txns);
+        match *op {
+            Op::Put { who, file, key, len } => {
+                self.serial += 1;
+                let Some(file) = self.file(who, file) else { return Ok(()) };
+                let key = format!("{who}-{}", key % 12).into_bytes();
+                let value = format!("{:0>len$}", self.serial).into_bytes();
+                let active = self.begin_if_needed(who)?;
+                toy::put(&txns, &mut active.txn, FileId(file), &key, &value)?;
+                active.writes.push((file, key, Some(value)));
+            }
+            Op::PutLarge { who, file, len } => {
+                self.serial += 1;
+                let Some(file) = self.file(who, file) else { return Ok(()) };
+                if self.serial > 60 {
+                    return Ok(());
+                }
+                let key = format!("L{}", self.serial).into_bytes();
+                let value = vec![self.serial as u8; len];
+                let active = self.begin_if_needed(who)?;
+                toy::put_large(&txns, &mut active.txn, FileId(file), &key, &value)?;
+                active.writes.push((file, key, Some(value)));
+            }
+            Op::Delete { who, file, key } => {
+                let Some(file) = self.file(who, file) else { return Ok(()) };
+                let key = format!("{who}-{}", key % 12).into_bytes();
+                let active = self.begin_if_needed(who)?;
+                toy::delete(&txns, &mut active.txn, FileId(file), &key)?;
+                active.writes.push((file, key, None));
+            }
+            Op::Create { who, durable } => {
+                let active = self.begin_if_needed(who)?;
+                let file = toy::create(&txns, &mut active.txn, durable)?;
+                active.created.push((file.0, durable));
+            }
+            Op::Savepoint { who } => {
+                if let Some(active) = &mut self.active[who] {
+                    let at = txns.savepoint(&active.txn);
+                    active.savepoint = Some((at, active.writes.len(), active.created.len()));
+                }
+            }
+            Op::RollbackTo { who } => {
+                if let Some(active) = &mut self.active[who]
+                    && let Some((at, writes, created)) = active.savepoint
+                {
+                    txns.rollback_to(&mut active.txn, &at)?;
+                    active.writes.truncate(writes);
+                    active.created.truncate(created);
+                }
+            }
+            Op::Commit { who, durability } => self.commit(who, durability)?,
+            Op::Abort { who } => {
+                if let Some(active) = self.active[who].take() {
+                    txns.abort(active.txn)?;
+                }
+            }
+            Op::Remove { file } => self.remove(file)?,
+            Op::Checkpoint(kind) => {
+                txns.checkpoint(kind)?;
+            }
+            Op::Step => {
+                txns.step()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, who: usize, durability: Durability) -> Result<(), TxnError> {
+        let Some(active) = self.active[who].take() else { return Ok(()) };
+        let mut state = self.newest().clone();
+        for (file, durable) in active.created {
+            state.insert(file, (durable, Rows::new()));
+        }
+        for (file, key, value) in active.writes {
+            let Some((_, rows)) = state.get_mut(&file) else { continue };
+            match value {
+                Some(value) => rows.insert(key, value),
+                None => rows.remove(&key),
+            };
+        }
+        self.moment(durability, state);
+        self.txns.commit(active.txn, durability)?;
+        self.acknowledge();
+        Ok(())
+    }
+
+    fn remove(&mut self, file: usize) -> Result<(), TxnError> {
+        let used = self.active.iter().any(Option::is_some);
+        let Some(file) = self.file(0, file).filter(|_| !used) else { return Ok(()) };
+        let mut state = self.newest().clone();
+        state.remove(&file);
+        self.moment(Durability::Sync, state);
+        self.txns.remove_file_now(FileId(file))?;
+        self.acknowledge();
+        Ok(())
+    }
+
+    fn moment(&mut self, promise: Durability, state: State) {
+        let issued = self.disk.calls();
+        self.moments.push(Moment { issued, acked: None, promise, state });
+    }
+
+    fn acknowledge(&mut self) {
+        let calls = self.disk.calls();
+        self.moments.last_mut().unwrap().acked = Some(calls);
+    }
+
+    /// The states that a crash before `call` may leave.
+    pub fn possible(&self, call: u64, choice: CrashChoice) -> Vec<State> {
+        let process = choice == CrashChoice::ProcessCrash;
+        let kept = |moment: &Moment| {
+            let promised = match moment.promise {
+                Durability::Sync => true,
+                Durability::WriteNoSync => process,
+                Durability::NoSync => false,
+            };
+            promised && moment.acked.is_some_and(|acked| acked <= call)
+        };
+        let floor = self.moments.iter().rposition(kept).unwrap_or(0);
+        let issued = |moment: &&Moment| moment.issued < call || moment.issued == 0;
+        let states = self.moments.iter().skip(floor).take_while(issued);
+        states.map(|moment| after_crash(&moment.state)).collect()
+    }
+
+    /// Leaves without closing, as a killed process does.
+    pub fn die(self) {
+        for active in self.active.into_iter().flatten() {
+            drop(active.txn);
+        }
+    }
+
+    /// Ends all transactions and closes.
+    pub fn close(mut self) -> Result<State, TxnError> {
+        self.step(&Op::Abort { who: 0 })?;
+        self.step(&Op::Abort { who: 1 })?;
+        self.txns.checkpoint(CheckpointKind::Close)?;
+        Ok(self.newest().clone())
+    }
+}
+
+/// What a crash leaves of a state: files that are not durable are empty.
+pub fn after_crash(state: &State) -> State {
+    let emptied = |(durable, rows): &(bool, Rows)| {
+        (*durable, if *durable { rows.clone() } else { Rows::new() })
+    };
+    state.iter().map(|(file, content)| (*file, emptied(content))).collect()
+}
+
+/// What the engine shows, after a recovery.
+pub fn observe(txns: &Transactions, emptied: bool) -> State {
+    let mut state = State::new();
+    for file in txns.store().files().unwrap() {
+        let durable = txns.is_durable(file).unwrap();
+        if !durable && emptied {
+            toy::furnish(txns, file).unwrap();
+        }
+        let rows = toy::rows(txns, file).unwrap_or_else(|error| panic!("file {file}: {error}"));
+        state.insert(file.0, (durable, rows));
+    }
+    state
+}

@@ -24,7 +24,7 @@ pub(crate) fn create(
     options: &OpenOptions,
 ) -> Result<(Wal, ControlFile, Control), RecoveryError> {
     let dir = home.join(names::LOG_DIR);
-    make_dir(host, home)?;
+    make_home(host, home)?;
     make_dir(host, &dir)?;
     sync_dir(host, home)?;
     clear_remains(host, &dir)?;
@@ -121,6 +121,32 @@ fn list(host: &Host, dir: &Path) -> Result<Vec<String>, RecoveryError> {
         return Ok(Vec::new());
     }
     host.vfs.list(dir).map_err(failed)
+}
+
+/// Makes the home, and its name durable all the way up to what was there before.
+fn make_home(host: &Host, home: &Path) -> Result<(), RecoveryError> {
+    let parents = home.ancestors().skip(1).map(|dir| match dir.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => dir,
+    });
+    let mut unsynced = Vec::new();
+    for parent in parents {
+        unsynced.push(parent);
+        // The parent always: a creation before this one may have made the home and no more.
+        if host.vfs.exists(parent).map_err(|source| io("look for", parent, source))? {
+            break;
+        }
+    }
+    make_dir(host, home)?;
+    for dir in unsynced.into_iter().rev() {
+        match sync_dir(host, dir) {
+            // Not ours to read: whoever made the home there has to see to it.
+            Err(RecoveryError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::PermissionDenied => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 fn make_dir(host: &Host, dir: &Path) -> Result<(), RecoveryError> {

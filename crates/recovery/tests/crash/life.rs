@@ -237,8 +237,8 @@ impl Life {
             promised && moment.acked.is_some_and(|acked| acked <= call)
         };
         let floor = self.moments.iter().rposition(kept).unwrap_or(0);
-        let issued = |moment: &&Moment| moment.issued < call || moment.issued == 0;
-        let states = self.moments.iter().skip(floor).take_while(issued);
+        let (kept, later) = (self.moments[floor..=floor].iter(), self.moments[floor + 1..].iter());
+        let states = kept.chain(later.take_while(|moment| moment.issued < call));
         states.map(|moment| after_crash(&moment.state)).collect()
     }
 

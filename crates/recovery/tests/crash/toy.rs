@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use campanile_format::map::ROOT_PAGE;
+use campanile_format::map::{Map, ROOT_PAGE};
 use campanile_format::record::Undo;
 use campanile_format::{
-    FileId, Lsn, Map, Node, OverflowRef, PageId, PageNo, PageOp, Value, overflow,
+    FileId, Lsn, Node, OverflowRef, PageId, PageNo, PageOp, Value, overflow,
 };
 use campanile_txn::{By, Change, LogicalUndo, Seen, Snapshot, Transactions, Txn, TxnError};
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use campanile_format::control::Control;
-use campanile_format::{FileId, TxnId};
+use campanile_format::{FileId, TxnId, names};
 use campanile_pagestore::PageStore;
 use campanile_txn::{CheckpointKind, Transactions};
 use campanile_vfs::Clock;
@@ -53,6 +53,7 @@ pub(crate) fn recover(
     watch.lap(Phase::Undo);
 
     pulse.report(plan.progress(Phase::Checkpoint, plan.end.end))?;
+    sync_names(opening)?;
     transactions.checkpoint(CheckpointKind::Full)?;
     watch.lap(Phase::Checkpoint);
     watch.finish(&mut report);
@@ -64,6 +65,19 @@ pub(crate) fn recover(
         "recovered"
     );
     Ok(Opened { transactions, report })
+}
+
+/// What the directories show may be in a cache only, from before the crash: names of files that
+/// were being made or removed are durable before the log lets go of the records that say so.
+fn sync_names(opening: &Opening<'_>) -> Result<(), RecoveryError> {
+    for dir in [opening.home.join(names::DATA_DIR), opening.home.to_owned()] {
+        opening.host.vfs.sync_dir(&dir).map_err(|source| RecoveryError::Io {
+            action: "sync",
+            path: dir.display().to_string(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 /// Repeats history.

@@ -112,7 +112,12 @@ impl<'a> Redo<'a> {
                 self.unresolved.remove(&id);
                 self.counts.applied += 1;
             }
-            Decision::Skip => self.counts.skipped += 1,
+            Decision::Skip => {
+                // It was read, perhaps from a cache that a dead process or a failed sync left
+                // behind: it is written back again before the log lets go of the record.
+                page.redirty(lsn);
+                self.counts.skipped += 1;
+            }
             Decision::Defer => {
                 self.unresolved.entry(id).or_insert(lsn);
                 self.counts.deferred += 1;

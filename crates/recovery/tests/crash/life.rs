@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use campanile_format::FileId;
 use campanile_recovery::{OpenOptions, Opened, RecoveryError, open};
-use campanile_txn::{CheckpointKind, Durability, Savepoint, Transactions, Txn, TxnError, TxnOptions};
+use campanile_txn::{
+    CheckpointKind, Durability, Savepoint, Transactions, Txn, TxnError, TxnOptions,
+};
 use campanile_vfs::sim::{CrashChoice, SimDisk};
 
 use crate::toy::{self, Rows, Toy};
@@ -81,8 +83,7 @@ pub struct Life {
 
 impl Life {
     pub fn begin(disk: &Arc<SimDisk>, opened: Opened, state: State) -> Life {
-        let moment =
-            Moment { issued: 0, acked: Some(0), promise: Durability::Sync, state };
+        let moment = Moment { issued: 0, acked: Some(0), promise: Durability::Sync, state };
         Life {
             disk: Arc::clone(disk),
             txns: opened.transactions,
@@ -103,8 +104,7 @@ impl Life {
     fn begin_if_needed(&mut self, who: usize) -> Result<&mut Active, TxnError> {
         if self.active[who].is_none() {
             let txn = self.txns.begin(TxnOptions::default())?;
-            let active =
-                Active { txn, writes: Vec::new(), created: Vec::new(), savepoint: None };
+            let active = Active { txn, writes: Vec::new(), created: Vec::new(), savepoint: None };
             self.active[who] = Some(active);
         }
         Ok(self.active[who].as_mut().unwrap())
@@ -199,7 +199,11 @@ impl Life {
             };
         }
         self.moment(durability, state);
-        self.txns.commit(active.txn, durability)?;
+        let logged = !self.txns.commit(active.txn, durability)?.is_none();
+        if !logged {
+            // Nothing was logged: it says nothing of the commits before it.
+            self.moments.last_mut().unwrap().promise = Durability::NoSync;
+        }
         self.acknowledge();
         Ok(())
     }
@@ -267,14 +271,15 @@ pub fn after_crash(state: &State) -> State {
 }
 
 /// What the engine shows, after a recovery.
-pub fn observe(txns: &Transactions, emptied: bool) -> State {
+pub fn observe(txns: &Transactions, emptied: bool, place: &str) -> State {
     let mut state = State::new();
     for file in txns.store().files().unwrap() {
         let durable = txns.is_durable(file).unwrap();
         if !durable && emptied {
             toy::furnish(txns, file).unwrap();
         }
-        let rows = toy::rows(txns, file).unwrap_or_else(|error| panic!("file {file}: {error}"));
+        let rows =
+            toy::rows(txns, file).unwrap_or_else(|error| panic!("{place}: file {file}: {error}"));
         state.insert(file.0, (durable, rows));
     }
     state

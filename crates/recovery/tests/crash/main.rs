@@ -29,7 +29,7 @@ fn what_is_committed_is_there_after_a_close_and_a_reopen() {
     let state = life.close().unwrap();
     let opened = open_disk(&disk).unwrap();
     assert_eq!(opened.report.outcome, campanile_recovery::Outcome::Clean);
-    assert_eq!(observe(&opened.transactions, false), state);
+    assert_eq!(observe(&opened.transactions, false, "closed"), state);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_crash_at_every_call_of_a_creation_leaves_nothing_or_an_environment() {
             let disk = point.disk.reboot(choice);
             let opened = open_disk(&disk)
                 .unwrap_or_else(|error| panic!("call {} {choice:?}: {error}", point.call));
-            assert!(observe(&opened.transactions, true).is_empty());
+            assert!(observe(&opened.transactions, true, "created").is_empty());
             drop(Arc::clone(&opened.transactions));
         }
     }

@@ -35,7 +35,10 @@ impl Sweep {
             for choice in point.disk.crash_choices(&self.policy) {
                 let possible = life.possible(point.call, choice);
                 let rebooted = point.disk.reboot(choice);
-                let place = format!("call {} ({:?}), {choice:?}", point.call, point.kind);
+                let place = format!(
+                    "seed {}, call {} ({:?}), {choice:?}",
+                    self.options.seed, point.call, point.kind
+                );
                 // A second crash may take what only the cache of a killed process held.
                 let later = life.possible(point.call, CrashChoice::Nothing);
                 let check = Check { possible, later, depth: self.depth, place };
@@ -54,7 +57,7 @@ impl Sweep {
         }
         let opened = open_disk(disk).unwrap_or_else(|error| panic!("{place}: {error}"));
         let points = disk.take_crash_points();
-        let state = observe(&opened.transactions, true);
+        let state = observe(&opened.transactions, true, &place);
         assert!(possible.contains(&state), "{place}: {}", explain(&state, &possible));
         let mut checked = 1;
         if depth > 1 {
@@ -67,13 +70,7 @@ impl Sweep {
     }
 
     /// A recovery that was itself cut short is begun again by the next one.
-    fn crash_recovery(
-        &self,
-        point: &CrashPoint,
-        later: &[State],
-        depth: u32,
-        place: &str,
-    ) -> u64 {
+    fn crash_recovery(&self, point: &CrashPoint, later: &[State], depth: u32, place: &str) -> u64 {
         let mut checked = 0;
         for choice in point.disk.crash_choices(&self.policy) {
             let place = format!("{place}, then call {} ({:?}), {choice:?}", point.call, point.kind);
@@ -107,7 +104,7 @@ fn go_on_living(disk: &Arc<SimDisk>, opened: Opened, state: State, place: &str) 
     let state = life.close().unwrap_or_else(|error| panic!("{place}: closing: {error}"));
     let disk = disk.reboot(CrashChoice::Nothing);
     let opened = open_disk(&disk).unwrap_or_else(|error| panic!("{place}: reopening: {error}"));
-    let found = observe(&opened.transactions, false);
+    let found = observe(&opened.transactions, false, place);
     // A close writes files that are not durable as well.
     let expected = [state.clone(), after_crash(&state)];
     assert!(expected.contains(&found), "{place}: by a close {}", explain(&found, &expected));

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use campanile_format::map::{Map, ROOT_PAGE};
 use campanile_format::record::Undo;
-use campanile_format::{
-    FileId, Lsn, Node, OverflowRef, PageId, PageNo, PageOp, Value, overflow,
-};
+use campanile_format::{FileId, Lsn, Node, OverflowRef, PageId, PageNo, PageOp, Value, overflow};
 use campanile_txn::{By, Change, LogicalUndo, Seen, Snapshot, Transactions, Txn, TxnError};
 
 /// The rows of a file.
@@ -266,8 +264,12 @@ impl LogicalUndo for Toy {
         let slot = slot as u16;
         let op = match undo {
             Undo::Insert { .. } => PageOp::LeafGhost { slot, ghost: true },
-            Undo::Replace { old, .. } => PageOp::LeafReplace { slot, value: *old },
-            _ => PageOp::LeafGhost { slot, ghost: false },
+            // Not just the ghost bit of a deleted key: it may have been inserted again, and that
+            // undone, so that the ghost holds another value.
+            Undo::Replace { old, .. } | Undo::Delete { old, .. } => {
+                PageOp::LeafReplace { slot, value: *old }
+            }
+            other => panic!("the toy never logs {other:?}"),
         };
         let by = By::Compensate { txn, undo_next };
         txns.apply(by, &mut [Change::new(&mut page, vec![op])], Undo::None)?;

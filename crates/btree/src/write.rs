@@ -218,7 +218,7 @@ impl<'e> Tree<'e> {
         Ok(true)
     }
 
-    /// Whether no active transaction changed a page with this LSN and every snapshot sees all of it.
+    /// Whether no active transaction changed a page of this LSN and every snapshot sees all of it.
     pub(crate) fn is_settled(&self, lsn: Lsn) -> bool {
         lsn < self.txns.settled_lsn() || planted::is(Bug::GhostPurgedEarly)
     }

@@ -6,6 +6,8 @@ mod cursors;
 mod damage;
 mod long_values;
 mod model;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod program;
 mod rig;
 mod shrinking;

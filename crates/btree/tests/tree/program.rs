@@ -63,6 +63,22 @@ pub struct Program {
     committed: Model,
     snapshots: Vec<(Snapshot, Model, Walker)>,
     walkers: Vec<Walker>,
+    /// What the programs came across: a test that never met something proves nothing about it.
+    pub met: Met,
+}
+
+/// How often, or how much at most.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Met {
+    pub depth: u64,
+    pub leaves: u64,
+    pub ghosts: u64,
+    pub long_values: u64,
+    pub buried_pages: u64,
+    pub aborts: u64,
+    pub partial_rollbacks: u64,
+    pub shrinkings: u64,
+    pub snapshots_checked: u64,
 }
 
 impl Program {
@@ -75,7 +91,19 @@ impl Program {
             committed: Model::new(),
             snapshots: Vec::new(),
             walkers,
+            met: Met::default(),
         }
+    }
+
+    fn verify(&mut self) {
+        let stats = self.rig.verify().stats;
+        let met = &mut self.met;
+        met.depth = met.depth.max(stats.depth);
+        met.shrinkings += u64::from(stats.leaf_pages < met.leaves);
+        met.leaves = stats.leaf_pages;
+        met.ghosts = met.ghosts.max(stats.ghosts);
+        met.long_values = met.long_values.max(stats.overflow_entries);
+        met.buried_pages = met.buried_pages.max(stats.buried_pages);
     }
 
     /// Runs `transactions` transactions of up to `steps` steps, checking all the way.
@@ -98,24 +126,24 @@ impl Program {
                 let which = self.dice.below(self.snapshots.len());
                 self.snapshots.remove(which);
             }
-            self.rig.verify();
+            self.verify();
         }
         self.snapshots.clear();
         self.rig.clean_all();
-        self.rig.verify();
+        self.verify();
         let expected: Vec<_> = self.committed.clone().into_iter().collect();
         assert!(self.rig.pairs() == expected);
     }
 
     /// Closes, opens again, checks.
     pub fn reopen(self) -> Program {
-        let Program { rig, dice, taste, committed, .. } = self;
+        let Program { rig, dice, taste, committed, met, .. } = self;
         let rig = rig.reopen();
         rig.verify();
         let expected: Vec<_> = committed.clone().into_iter().collect();
         assert!(rig.pairs() == expected);
         let walkers = (0..8).map(|_| Walker { cursor: Cursor::new(), at: None }).collect();
-        Program { rig, dice, taste, committed, snapshots: Vec::new(), walkers }
+        Program { rig, dice, taste, committed, snapshots: Vec::new(), walkers, met }
     }
 
     fn transaction(&mut self, steps: usize) {
@@ -132,6 +160,7 @@ impl Program {
                     if let Some((savepoint, then)) = saved.take() {
                         self.rig.txns.rollback_to(&mut txn, &savepoint).unwrap();
                         model = then;
+                        self.met.partial_rollbacks += 1;
                     }
                 }
                 2..=5 => self.walk(&mut txn, &mut model),
@@ -142,6 +171,7 @@ impl Program {
         self.check_state(&mut txn, &model);
         if self.dice.one_in(4) {
             self.rig.abort(txn);
+            self.met.aborts += 1;
             self.check_uncommitted();
         } else {
             self.rig.commit(txn);
@@ -247,6 +277,7 @@ impl Program {
     fn check_snapshots(&mut self) {
         let tree = self.rig.forest.tree(&self.rig.txns, self.rig.file);
         for (snapshot, model, walker) in &mut self.snapshots {
+            self.met.snapshots_checked += 1;
             let seen = pairs(&tree, &mut Reader::Snapshot(snapshot));
             assert!(seen.iter().map(|(k, v)| (k, v)).eq(model.iter()), "a snapshot's view");
             for _ in 0..4 {

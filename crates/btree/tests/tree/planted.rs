@@ -1,0 +1,57 @@
+//! The model test must fail when the tree is wrong: bugs on purpose, each caught.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use campanile_btree::{Cursor, Reader, Seek};
+use campanile_format::planted::{self, Bug};
+
+use crate::program::{Program, Taste};
+use crate::rig::{Rig, Sizes};
+
+fn is_caught(bug: Bug, taste: Taste) -> bool {
+    (0..20).any(|seed| {
+        planted::with(bug, || {
+            let program = AssertUnwindSafe(|| {
+                Program::new(seed, Sizes::default(), taste, true).run(12, 40);
+            });
+            let failed = catch_unwind(program).is_err();
+            assert!(planted::fired() > 0 || !failed, "it failed for another reason");
+            failed
+        })
+    })
+}
+
+const TASTE: Taste = Taste { keys: 120, adversarial: true, large_one_in: 5 };
+
+#[test]
+fn a_split_that_forgets_the_parent_is_caught() {
+    assert!(is_caught(Bug::SplitWithoutParent, TASTE));
+}
+
+#[test]
+fn ghosts_that_go_too_early_are_caught() {
+    assert!(is_caught(Bug::GhostPurgedEarly, TASTE));
+}
+
+#[test]
+fn long_values_freed_too_early_are_caught() {
+    assert!(is_caught(Bug::OverflowFreedEarly, TASTE));
+}
+
+#[test]
+fn extents_that_a_rollback_forgets_are_caught() {
+    assert!(is_caught(Bug::AllocationNotUndone, TASTE));
+}
+
+#[test]
+fn a_cursor_that_goes_on_after_an_error_is_caught() {
+    let rig = Rig::new(Sizes::default());
+    let gone = rig.forest.tree(&rig.txns, campanile_format::FileId(999));
+    let goes_on = || {
+        let mut cursor = Cursor::new();
+        assert!(cursor.seek(&gone, Reader::Uncommitted, Seek::First).is_err());
+        cursor.next(&rig.tree(), Reader::Uncommitted).is_ok()
+    };
+    assert!(!goes_on());
+    assert!(planted::with(Bug::IteratorContinuesAfterError, goes_on));
+}

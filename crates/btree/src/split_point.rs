@@ -133,3 +133,113 @@ pub(crate) fn cut_inner(bounds: Bounds<'_>, separators: &[&[u8]], append: bool) 
     }
     best.map(|(_, cut)| cut)
 }
+
+#[cfg(test)]
+mod tests {
+    use campanile_format::limits::{max_entry, max_key};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PAGE: usize = 512;
+
+    fn pieces<'a>(entries: &'a [(Vec<u8>, usize)], new: usize) -> Vec<Piece<'a>> {
+        let piece = |(index, (key, value)): (usize, &'a (Vec<u8>, usize))| {
+            let bytes = SLOT_BYTES + key.len() + value;
+            let stored_bytes = (index != new).then_some(bytes);
+            Piece { key, stored_bytes, wanted_bytes: bytes }
+        };
+        entries.iter().enumerate().map(piece).collect()
+    }
+
+    /// Ascending keys between two fences, each with a value that its key leaves room for.
+    fn entries() -> impl Strategy<Value = Vec<(Vec<u8>, usize)>> {
+        let tail = prop::collection::vec(any::<u8>(), 0..6);
+        let key = (0..3_usize, tail).prop_map(|(class, tail)| {
+            let mut key = vec![b'm'; [0, 60, max_key(PAGE) - 6][class]];
+            key.extend(tail);
+            key
+        });
+        prop::collection::btree_map(key, 0..130_usize, 2..40).prop_map(|map| {
+            let fit = |(key, value): (Vec<u8>, usize)| {
+                let value = value.min(max_entry(PAGE) - key.len()).min(PAGE / 4 + 2);
+                (key, value)
+            };
+            map.into_iter().map(fit).collect()
+        })
+    }
+
+    proptest! {
+        /// Any page that is full by at most one entry can be cut, and the side that waits for the
+        /// new entry has fewer entries than before (B10).
+        #[test]
+        fn every_full_leaf_can_be_cut(entries in entries(), new in any::<prop::sample::Index>()) {
+            let mut entries = entries;
+            let bytes = |entries: &[(Vec<u8>, usize)]| -> usize {
+                entries.iter().map(|(key, value)| SLOT_BYTES + key.len() + value).sum()
+            };
+            while entries.len() > 2 && bytes(&entries[1..]) + PAGE_HEADER_BYTES > PAGE {
+                entries.pop();
+            }
+            let new = new.index(entries.len());
+            let all = pieces(&entries, new);
+            let stored: usize = all.iter().filter_map(|piece| piece.stored_bytes).sum();
+            prop_assume!(stored + PAGE_HEADER_BYTES <= PAGE);
+            let bounds = Bounds { page_bytes: PAGE, lower: b"", upper: None };
+            for append in [false, new == entries.len() - 1] {
+                let cut = cut_leaf(bounds, &all, append);
+                let cut = cut.expect("a cut");
+                let old: Vec<&Vec<u8>> = entries
+                    .iter()
+                    .enumerate()
+                    .filter(|(index, _)| *index != new)
+                    .map(|(_, (key, _))| key)
+                    .collect();
+                let separator = &cut.separator;
+                prop_assert!(old[..cut.keep].iter().all(|key| *key < separator));
+                prop_assert!(old[cut.keep..].iter().all(|key| *key >= separator));
+                let goes_left = entries[new].0 < *separator;
+                let waits = if goes_left { cut.keep } else { old.len() - cut.keep };
+                prop_assert!(waits < old.len() || old.len() == 1);
+            }
+        }
+
+        #[test]
+        fn every_inner_node_can_be_cut(entries in entries()) {
+            let mut keys: Vec<&[u8]> = entries.iter().map(|(key, _)| key.as_slice()).collect();
+            keys.retain(|key| !key.is_empty());
+            let total = |keys: &[&[u8]]| -> usize {
+                keys.iter().map(|key| SLOT_BYTES + key.len() + CHILD_BYTES).sum()
+            };
+            while PAGE_HEADER_BYTES + total(&keys) > PAGE {
+                keys.pop();
+            }
+            prop_assume!(!keys.is_empty());
+            let bounds = Bounds { page_bytes: PAGE, lower: b"", upper: None };
+            for append in [false, true] {
+                let cut = cut_inner(bounds, &keys, append).expect("a cut");
+                prop_assert_eq!(keys[cut.keep], cut.separator.as_slice());
+            }
+        }
+    }
+
+    #[test]
+    fn an_append_leaves_the_left_page_as_it_is() {
+        let entries: Vec<(Vec<u8>, usize)> = (0..20_u8).map(|number| (vec![number], 10)).collect();
+        let bounds = Bounds { page_bytes: PAGE, lower: b"", upper: None };
+        let cut = cut_leaf(bounds, &pieces(&entries, 19), true);
+        assert_eq!(cut, Some(Cut { keep: 19, separator: vec![19] }));
+    }
+
+    #[test]
+    fn a_short_separator_near_the_middle_is_preferred() {
+        let mut entries: Vec<(Vec<u8>, usize)> =
+            (0..20_u8).map(|number| (vec![b'a', b'a', b'a', number], 10)).collect();
+        entries[11].0 = b"b".to_vec();
+        entries.truncate(12);
+        entries.extend((0..8_u8).map(|number| (vec![b'b', b'b', number], 10)));
+        let bounds = Bounds { page_bytes: PAGE, lower: b"", upper: None };
+        let cut = cut_leaf(bounds, &pieces(&entries, 3), false).expect("a cut");
+        assert_eq!(cut.separator, b"b");
+    }
+}

@@ -27,7 +27,8 @@ fn run(seeds: std::ops::Range<u64>, sizes: Sizes, taste: Taste, durable: bool) -
         all.snapshots_checked += met.snapshots_checked;
     }
     assert!(all.ghosts > 5 && all.aborts > 5 && all.partial_rollbacks > 5, "{all:?}");
-    assert!(all.shrinkings > 5 && all.snapshots_checked > 20, "{all:?}");
+    assert!(all.snapshots_checked > 20, "{all:?}");
+    assert!(all.shrinkings > 5 || !durable, "{all:?}");
     all
 }
 

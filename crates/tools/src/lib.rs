@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
+pub mod drill;
 pub mod exit;
 pub mod failure;
 pub mod program;
 pub mod programs;
+pub mod random;
 pub mod session;

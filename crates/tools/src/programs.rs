@@ -3,6 +3,7 @@
 //! Owns the list of them and what they do alike: opening a home to read it.
 
 pub mod checkpoint;
+pub mod drill;
 pub mod dump;
 pub mod load;
 pub mod printlog;
@@ -27,6 +28,8 @@ pub const ALL: &[Program] = &[
     verify::PROGRAM,
     stat::PROGRAM,
     printlog::PROGRAM,
+    drill::PROGRAM,
+    drill::CHILD,
 ];
 
 /// Opens a home without changing a byte of it; says so if it shows what recovery would give.

@@ -1,7 +1,7 @@
 //! `db_checkpoint`: takes a checkpoint.
 
-use clap::{ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 use campanile::{Environment, inspect};
+use clap::{ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
 
 use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs, refuse};
@@ -59,7 +59,10 @@ fn command() -> Command {
         .long_about(LONG)
         .after_long_help(format!("{EXAMPLES}\n\n{TABLE}"))
         .group(
-            ArgGroup::new("when").args(["once", "kilobytes", "minutes"]).required(true).multiple(true),
+            ArgGroup::new("when")
+                .args(["once", "kilobytes", "minutes"])
+                .required(true)
+                .multiple(true),
         )
 }
 
@@ -109,7 +112,8 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
         }
         match (&outcome.checkpoint, &outcome.redo) {
             (Some(lsn), Some(redo)) => {
-                session.line(format_args!("checkpoint at {lsn}; recovery would begin at {redo}"))?;
+                session
+                    .line(format_args!("checkpoint at {lsn}; recovery would begin at {redo}"))?;
             }
             _ => session.line("no checkpoint is due")?,
         }

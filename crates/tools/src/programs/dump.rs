@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
 use campanile::text::{Format, Writer, escape};
 use campanile::{DumpOptions, Environment};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs, refuse};
 use crate::exit::{Exit, TABLE};

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
 use campanile::text::{Override, Reader};
 use campanile::{Environment, LoadOptions, LoadReport};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs, refuse};
 use crate::exit::{Exit, TABLE};
@@ -99,12 +99,9 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     }
 
     let (input, source) = input(&args)?;
-    let mut reader = if args.plain {
-        Reader::plain(input, source)
-    } else {
-        Reader::new(input, source)
-    }
-    .with_overrides(overrides);
+    let mut reader =
+        if args.plain { Reader::plain(input, source) } else { Reader::new(input, source) }
+            .with_overrides(overrides);
 
     let env = Environment::options().open(&args.home.home)?;
     super::note_recovery(session, &env);
@@ -138,10 +135,9 @@ fn input(args: &LoadArgs) -> Result<(Box<dyn BufRead>, String), Failure> {
     match &args.input {
         None => Ok((Box::new(io::stdin().lock()), "standard input".into())),
         Some(path) => match File::open(path) {
-            Ok(file) => Ok((
-                Box::new(BufReader::with_capacity(1 << 16, file)),
-                path.display().to_string(),
-            )),
+            Ok(file) => {
+                Ok((Box::new(BufReader::with_capacity(1 << 16, file)), path.display().to_string()))
+            }
             Err(error) => Err(Failure::io(format!("opening {}", path.display()), error)),
         },
     }

@@ -1,8 +1,8 @@
 //! `db_printlog`: the log as text or JSON, also of a home that cannot be opened.
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
 use campanile::Lsn;
 use campanile::inspect::{self, LogOptions};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs};
 use crate::exit::{Exit, TABLE};
@@ -63,7 +63,8 @@ fn lsn(text: &str) -> Result<Lsn, String> {
 }
 
 fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
-    let args = PrintlogArgs::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
+    let args =
+        PrintlogArgs::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
     args.password.refuse()?;
     let mut options = LogOptions::new().reverse(args.reverse);
     if let Some(begin) = args.begin {

@@ -1,7 +1,7 @@
 //! `db_recover`: recovers a home whose owner died, and says what that took.
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
 use campanile::{Environment, RecoveryReport};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
 
 use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs, refuse};
@@ -101,10 +101,8 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     } else if args.verbose || args.dry_run {
         match &report {
             Some(report) => session.line(report)?,
-            None => session.line(format_args!(
-                "{} was closed cleanly: nothing to recover",
-                home.display()
-            ))?,
+            None => session
+                .line(format_args!("{} was closed cleanly: nothing to recover", home.display()))?,
         }
         if args.dry_run && report.is_some() {
             session.line("dry run: nothing on disk was changed")?;

@@ -1,8 +1,8 @@
 //! `db_stat`: statistics of an environment, its log, a database.
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
 use campanile::inspect::{self, HomeInfo};
 use campanile::{DatabaseStats, Lsn};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
 
 use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs, refuse};
@@ -133,9 +133,8 @@ fn database(session: &Session, args: &StatArgs, name: &str) -> Result<Exit, Fail
 }
 
 fn environment(session: &Session, info: &HomeInfo) -> Result<(), Failure> {
-    let row = |value: &dyn std::fmt::Display, what: &str| {
-        session.line(format_args!("{value}\t{what}"))
-    };
+    let row =
+        |value: &dyn std::fmt::Display, what: &str| session.line(format_args!("{value}\t{what}"));
     row(&info.state, "State")?;
     if let Some(owner) = &info.owner {
         row(owner, "Owner")?;

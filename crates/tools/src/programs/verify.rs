@@ -1,7 +1,7 @@
 //! `db_verify`: checks every page of every database.
 
-use clap::{ArgMatches, Args, Command, FromArgMatches};
 use campanile::VerifyOptions;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs, refuse};
 use crate::exit::{Exit, TABLE};

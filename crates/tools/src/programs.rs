@@ -2,6 +2,7 @@
 //!
 //! Owns the list of them and what they do alike: opening a home to read it.
 
+pub mod bench;
 pub mod checkpoint;
 pub mod drill;
 pub mod dump;
@@ -29,6 +30,7 @@ pub const ALL: &[Program] = &[
     stat::PROGRAM,
     printlog::PROGRAM,
     drill::PROGRAM,
+    bench::PROGRAM,
     drill::CHILD,
 ];
 

@@ -33,17 +33,19 @@ fn tell(line: &str) {
     }
 }
 
-/// Opens the home, which recovers it, and says so meanwhile: `S PHASE` at every step.
+/// Opens the home, which recovers it, and says so meanwhile: `S PHASE` at every step. Then waits to
+/// be killed.
 pub fn open_only(home: &Path) -> Result<(), Failure> {
     let progress = Progress::new(|step| {
         tell(&format!("S {}\n", step.phase));
         ControlFlow::Continue(())
     });
     tell("S open\n");
-    let env = options().create(false).progress(progress).open(home)?;
+    let _env = options().create(false).progress(progress).open(home)?;
     tell("R\n");
-    env.close()?;
-    Ok(())
+    loop {
+        thread::park();
+    }
 }
 
 /// Works until killed.

@@ -8,6 +8,7 @@ use campanile::RecoveryReport;
 use serde::Serialize;
 
 use super::model::Findings;
+use super::rounds::AFTER_RECOVERY;
 
 /// One round.
 #[derive(Debug)]
@@ -16,8 +17,8 @@ pub struct Round {
     pub number: u64,
     /// How long the child worked before it was killed.
     pub work_ms: u64,
-    /// The phase of recovery in which a second child was killed.
-    pub recovery_killed_in: Option<String>,
+    /// The phase of recovery in which a second process was killed.
+    pub second_kill: Option<String>,
     /// What the comparison found.
     pub findings: Findings,
     /// What recovery did.
@@ -40,7 +41,7 @@ impl fmt::Display for Round {
             grouped(self.findings.acknowledged),
             self.findings.in_flight,
             self.findings.survived,
-            self.recovery_killed_in.as_deref().unwrap_or("-"),
+            self.second_kill.as_deref().unwrap_or("-"),
             report.map_or_else(|| "-".into(), |report| bytes(report.log_bytes)),
             report.map_or_else(|| "-".into(), |report| grouped(report.replay.applied)),
             report.map_or_else(|| "-".into(), |report| grouped(report.undo.transactions)),
@@ -87,8 +88,9 @@ impl Summary {
     /// Adds a round.
     pub fn add(&mut self, round: Round) {
         self.rounds += 1;
-        self.kills += 1 + u64::from(round.recovery_killed_in.is_some());
-        self.kills_in_recovery += u64::from(round.recovery_killed_in.is_some());
+        self.kills += 1 + u64::from(round.second_kill.is_some());
+        let inside = round.second_kill.is_some_and(|phase| phase != AFTER_RECOVERY);
+        self.kills_in_recovery += u64::from(inside);
         self.acknowledged += round.findings.acknowledged;
         self.in_flight += round.findings.in_flight;
         self.survived += round.findings.survived;

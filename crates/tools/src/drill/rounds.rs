@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,10 @@ const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const WORK_MS: (u64, u64) = (60, 700);
 /// One in so many rounds kills the recovery too.
 const RECOVERY_KILL_EVERY: u64 = 2;
+/// The kill comes at most so long after recovery began.
+const RECOVERY_US: u64 = 60_000;
+/// Said of a recovery that was faster than its killer.
+pub const AFTER_RECOVERY: &str = "after it";
 
 /// A child with what it says, killed when dropped.
 struct Worker {
@@ -114,8 +118,8 @@ pub fn run(
     for line in worker.kill()? {
         model.hear(&line);
     }
-    let recovery_killed_in = if number.is_multiple_of(RECOVERY_KILL_EVERY) {
-        kill_recovery(home, random)?
+    let second_kill = if number.is_multiple_of(RECOVERY_KILL_EVERY) {
+        Some(kill_recovery(home, random)?)
     } else {
         None
     };
@@ -128,29 +132,21 @@ pub fn run(
         findings.violations.push("the process was killed, but nothing was recovered".to_owned());
     }
     env.close()?;
-    Ok(Round { number, work_ms, recovery_killed_in, findings, report })
+    Ok(Round { number, work_ms, second_kill, findings, report })
 }
 
-/// Lets a child recover the home and kills it in the middle. Returns the phase it was killed in;
-/// `None` if it was faster.
-fn kill_recovery(home: &Path, random: &mut Random) -> Result<Option<String>, Failure> {
+/// Lets a child recover the home and kills it, most likely in the middle. Returns the phase it was
+/// killed in, or [`AFTER_RECOVERY`].
+fn kill_recovery(home: &Path, random: &mut Random) -> Result<String, Failure> {
     let worker = Worker::start(home, &["--open-only".into()])?;
-    // After its first words, a moment; or in the middle of its later words.
-    let steps = random.below(12);
-    let mut phase = None;
-    for _ in 0..=steps {
-        match worker.lines.recv_timeout(READY_TIMEOUT) {
-            Ok(line) => phase = line.strip_prefix("S ").map(str::to_owned),
-            Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => break,
-        }
-        if phase.is_none() {
-            break;
-        }
-    }
-    let pause = Duration::from_micros(random.below(3000));
-    thread::sleep(pause);
+    // Its first words, then a moment that is somewhere in a recovery of this size.
+    let mut heard = worker.lines.recv_timeout(READY_TIMEOUT).unwrap_or_default();
+    thread::sleep(Duration::from_micros(random.below(RECOVERY_US)));
     for line in worker.kill()? {
-        phase = line.strip_prefix("S ").map(str::to_owned);
+        heard = line;
     }
-    Ok(phase)
+    Ok(match heard.strip_prefix("S ") {
+        Some(phase) => phase.to_owned(),
+        None => AFTER_RECOVERY.to_owned(),
+    })
 }

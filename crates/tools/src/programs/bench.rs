@@ -1,0 +1,236 @@
+//! `campanile bench`: first speed figures of this machine.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use campanile::{Database, Durability, Environment};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+use serde::Serialize;
+
+use crate::arguments::JsonArgs;
+use crate::drill::report::grouped;
+use crate::exit::{Exit, TABLE};
+use crate::failure::Failure;
+use crate::program::Program;
+use crate::random::Random;
+use crate::session::Session;
+
+/// The program.
+pub const PROGRAM: Program = Program { subcommand: "bench", alone: None, command, run };
+
+const KEY_BYTES: usize = 24;
+const VALUE_BYTES: usize = 150;
+const DATABASE: &str = "bench";
+
+#[derive(Args, Debug)]
+struct BenchArgs {
+    /// Where the environment is made: a directory that is not there. Kept afterwards.
+    /// [default: a temporary directory, removed]
+    #[arg(short = 'h', long = "home", value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// How many entries are loaded.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    entries: u64,
+    /// Seconds of durable commits.
+    #[arg(long, value_name = "S", default_value_t = 3)]
+    commit_seconds: u64,
+    /// Memory for pages, in megabytes.
+    #[arg(long, value_name = "MB", default_value_t = 512)]
+    cache: usize,
+    /// Makes the same data as another run with this seed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+const LONG: &str = "\
+Measures, one after the other, in one environment and one thread: loading random 24-byte keys with \
+150-byte values in one transaction, random reads of them, a scan over all, durable transactions of \
+one entry each, and the recovery of the log that relaxed transactions left when the process let go \
+of the home without closing it.
+
+These are figures of this machine and this disk, to compare with themselves.";
+
+fn command() -> Command {
+    BenchArgs::augment_args(Command::new("bench"))
+        .about("First speed figures of this machine")
+        .long_about(LONG)
+        .after_long_help(TABLE)
+}
+
+/// One line of the result.
+#[derive(Debug, Serialize)]
+struct Figure {
+    what: &'static str,
+    count: u64,
+    seconds: f64,
+    per_second: f64,
+    unit: &'static str,
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:<40} {:>12} {:<8} {:>9.3} s {:>14} {}/s",
+            self.what,
+            grouped(self.count),
+            self.unit,
+            self.seconds,
+            grouped(self.per_second as u64),
+            self.unit
+        )
+    }
+}
+
+fn figure(what: &'static str, unit: &'static str, count: u64, time: Duration) -> Figure {
+    let seconds = time.as_secs_f64();
+    Figure { what, count, seconds, per_second: count as f64 / seconds.max(1e-9), unit }
+}
+
+fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
+    let args = BenchArgs::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
+    let home = match &args.home {
+        Some(home) => home.clone(),
+        None => std::env::temp_dir().join(format!("campanile-bench-{}", std::process::id())),
+    };
+    if home.exists() {
+        return Err(Failure::usage(format!("{} is there already", home.display())));
+    }
+    let mut figures = Vec::new();
+    let mut show = |figure: Figure| -> Result<(), Failure> {
+        if !args.json.json {
+            session.line(&figure)?;
+        }
+        figures.push(figure);
+        Ok(())
+    };
+    let bench = Bench { args: &args, home: &home };
+    let env = bench.open()?;
+    show(bench.load(&env)?)?;
+    let database = env.open_database(DATABASE)?;
+    show(bench.read(&env, &database)?)?;
+    show(bench.scan(&env, &database)?)?;
+    show(bench.commit(&env, &database)?)?;
+    env.checkpoint()?;
+    show(bench.relaxed(&env, &database)?)?;
+    drop(database);
+    env.abandon();
+    show(bench.recover()?)?;
+    if args.json.json {
+        session.json(&figures)?;
+    }
+    if args.home.is_none() {
+        let removed = fs::remove_dir_all(&home);
+        removed.map_err(|e| Failure::io(format!("removing {}", home.display()), e))?;
+    }
+    Ok(Exit::Ok)
+}
+
+struct Bench<'a> {
+    args: &'a BenchArgs,
+    home: &'a Path,
+}
+
+impl Bench<'_> {
+    fn open(&self) -> Result<Environment, Failure> {
+        // No checkpoint in the middle: recovery is measured over all of the log.
+        let options = Environment::options()
+            .cache_bytes(self.args.cache << 20)
+            .checkpoint_log_bytes(u64::MAX)
+            .checkpoint_interval(Duration::from_secs(1 << 30));
+        Ok(options.open(self.home)?)
+    }
+
+    fn load(&self, env: &Environment) -> Result<Figure, Failure> {
+        let database = env.create_database(DATABASE)?;
+        let value = [b'v'; VALUE_BYTES];
+        let started = Instant::now();
+        let mut txn = env.begin()?;
+        for n in 0..self.args.entries {
+            database.put(&mut txn, self.key(n), value)?;
+        }
+        txn.commit()?;
+        let time = started.elapsed();
+        Ok(figure("load, random order, one transaction", "entries", self.args.entries, time))
+    }
+
+    fn read(&self, env: &Environment, database: &Database) -> Result<Figure, Failure> {
+        let mut random = Random::new(self.args.seed ^ 1);
+        let snapshot = env.snapshot()?;
+        let count = self.args.entries.min(1_000_000);
+        let started = Instant::now();
+        let mut bytes = 0;
+        for _ in 0..count {
+            let key = self.key(random.below(self.args.entries));
+            bytes += database.get_with(&snapshot, key, <[u8]>::len)?.unwrap_or(0);
+        }
+        let time = started.elapsed();
+        assert_eq!(bytes as u64, count * VALUE_BYTES as u64, "every key that was loaded is there");
+        Ok(figure("read, random order, snapshot", "entries", count, time))
+    }
+
+    fn scan(&self, env: &Environment, database: &Database) -> Result<Figure, Failure> {
+        let snapshot = env.snapshot()?;
+        let started = Instant::now();
+        let mut count = 0;
+        for entry in database.range(&snapshot, ..)? {
+            entry?;
+            count += 1;
+        }
+        assert_eq!(count, self.args.entries, "a scan meets every entry once");
+        Ok(figure("scan forward, snapshot", "entries", count, started.elapsed()))
+    }
+
+    fn commit(&self, env: &Environment, database: &Database) -> Result<Figure, Failure> {
+        let mut random = Random::new(self.args.seed ^ 2);
+        let limit = Duration::from_secs(self.args.commit_seconds);
+        let started = Instant::now();
+        let mut count = 0;
+        while started.elapsed() < limit {
+            let key = self.key(random.below(self.args.entries));
+            env.run(|txn| database.put(txn, key, [b'c'; VALUE_BYTES]))?;
+            count += 1;
+        }
+        Ok(figure("commit, durable, one entry each", "commits", count, started.elapsed()))
+    }
+
+    fn relaxed(&self, env: &Environment, database: &Database) -> Result<Figure, Failure> {
+        let mut random = Random::new(self.args.seed ^ 3);
+        let count = self.args.entries.min(500_000);
+        let started = Instant::now();
+        for n in 0..count {
+            let key = self.key(random.below(self.args.entries));
+            let mut txn = env.begin()?;
+            database.put(&mut txn, key, [b'r'; VALUE_BYTES])?;
+            let last = n + 1 == count;
+            txn.commit_with(if last { Durability::Sync } else { Durability::NoSync })?;
+        }
+        Ok(figure("commit, not synced, one entry each", "commits", count, started.elapsed()))
+    }
+
+    fn recover(&self) -> Result<Figure, Failure> {
+        let started = Instant::now();
+        let env = self.open()?;
+        let time = started.elapsed();
+        let report = env.recovery_report().cloned();
+        env.close()?;
+        let kilobytes = report.map_or(0, |report| report.log_bytes / 1000);
+        Ok(figure("recovery, log read and replayed", "kB", kilobytes, time))
+    }
+
+    /// Key number `n`: as random as its number is not.
+    fn key(&self, n: u64) -> [u8; KEY_BYTES] {
+        let mut random = Random::new(self.args.seed.wrapping_mul(0x5851_f42d).wrapping_add(n));
+        let mut key = [0; KEY_BYTES];
+        for chunk in key.chunks_mut(8) {
+            let bytes = random.next_u64().to_le_bytes();
+            chunk.copy_from_slice(&bytes[..chunk.len()]);
+        }
+        key
+    }
+}

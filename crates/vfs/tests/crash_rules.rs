@@ -201,6 +201,16 @@ fn d7_the_length_is_an_operation_of_its_own() {
 }
 
 #[test]
+fn d7_growth_reads_as_zeros_if_all_survives() {
+    for seed in 0..20 {
+        let disk =
+            disk_with(&[1; 100], SimOptions { lost: Lost::Garbage, ..SimOptions::new(seed) });
+        file(&disk).allocate(0, 200).unwrap();
+        assert_eq!(after(&disk, CrashChoice::All), [[1; 100], [0; 100]].concat());
+    }
+}
+
+#[test]
 fn d7_a_cut_may_be_lost_and_what_a_surviving_cut_took_stays_away() {
     let disk =
         disk_with(&sectors(&[1, 1, 1, 1]), SimOptions { lost: Lost::Zeros, ..SimOptions::new(1) });

@@ -95,7 +95,10 @@ fn settled(options: SimOptions) -> std::sync::Arc<SimDisk> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(300)
+    })]
 
     #[test]
     fn without_a_crash_the_simulated_disk_is_memory(steps in steps(), big in any::<bool>()) {

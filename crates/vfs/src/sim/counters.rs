@@ -1,8 +1,8 @@
 //! Which rules have really fired.
 //!
 //! Owns one counter per rule. Promises to count only what took place: a torn sector that reads as
-//! one of its versions, or a fault whose trigger never matched, is not counted. A fault that never fired proves
-//! nothing, so tests assert on these. Must never influence what happens.
+//! one of its versions, or a fault whose trigger never matched, is not counted. A fault that never
+//! fired proves nothing, so tests assert on these. Must never influence what happens.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -172,6 +172,10 @@ impl Verdict {
         !matches!(self.choice, CrashChoice::Nothing | CrashChoice::All)
     }
 
+    pub(super) fn keeps_all(&self) -> bool {
+        self.choice == CrashChoice::All
+    }
+
     pub(super) fn dice(&mut self) -> &mut Dice {
         &mut self.dice
     }

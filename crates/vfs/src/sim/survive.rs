@@ -111,6 +111,8 @@ fn replay(
     let mut kept = kept.into_iter().peekable();
     let mut image = inode.durable.clone();
     let garbage = match options.lost {
+        // Where nothing is lost, what a file grew by is what the file system promised: zeros.
+        _ if verdict.keeps_all() => false,
         Lost::Zeros => false,
         Lost::Garbage => true,
         Lost::Mixed => verdict.dice().coin(),

@@ -44,8 +44,10 @@ impl Wal {
             FRAME.set(frame);
         }
         let (lsn, pending_bytes) = placed?;
-        if pending_bytes >= self.options.buffer_bytes {
-            self.relieve(pending_bytes)?;
+        let early = self.host.adversary.strikes("write the log out early");
+        let limit = if early { 1 } else { self.options.buffer_bytes };
+        if pending_bytes >= limit {
+            self.relieve(pending_bytes, limit)?;
         }
         Ok(lsn)
     }
@@ -69,6 +71,9 @@ impl Wal {
                 continue;
             }
             buffer.time_us = latest.max(time_us.unwrap_or_default());
+            if self.host.adversary.strikes("switch log files early") {
+                buffer.next_file();
+            }
             let lsn = self.take_in(&mut buffer, frame);
             if let Some(claim) = record.proves_durable() {
                 buffer.claimed = buffer.claimed.max(claim);
@@ -116,8 +121,7 @@ impl Wal {
 
     /// The buffer is full: whoever notices writes it out. If another thread is writing, appending
     /// goes on until twice as much waits.
-    fn relieve(&self, pending_bytes: usize) -> Result<(), WalError> {
-        let limit = self.options.buffer_bytes;
+    fn relieve(&self, pending_bytes: usize, limit: usize) -> Result<(), WalError> {
         let mut output = match self.output.try_lock() {
             Some(output) => output,
             None if pending_bytes < limit.saturating_mul(2) => return Ok(()),

@@ -11,6 +11,9 @@ use campanile_format::Lsn;
 use campanile_format::frame::{self, FRAME_BYTES, LogIdentity};
 use campanile_format::log_file::FIRST_RECORD_OFFSET;
 
+/// Largest buffer whose memory is kept for the next records.
+const KEEP_BYTES: usize = 4 << 20;
+
 /// Consecutive records of one file.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -137,7 +140,7 @@ impl Buffer {
     }
 
     /// The log goes on in the next file; this one ends here.
-    fn next_file(&mut self) {
+    pub(crate) fn next_file(&mut self) {
         let predecessor_end = self.end;
         let number = self.end.file().checked_add(1);
         let number = number.unwrap_or_else(|| panic!("log file numbers are used up"));
@@ -177,9 +180,8 @@ impl Buffer {
     pub(crate) fn landed(&mut self, batch: Arc<Vec<Segment>>) {
         self.in_flight = None;
         let segments = Arc::into_inner(batch).unwrap_or_default();
-        if let Some(segment) = segments.into_iter().next_back() {
-            self.reusable = segment.bytes;
-        }
+        let last = segments.into_iter().next_back().map(|segment| segment.bytes);
+        self.reusable = last.filter(|bytes| bytes.capacity() <= KEEP_BYTES).unwrap_or_default();
     }
 
     /// A copy of the record that starts at `lsn`, if it is not in its file yet.

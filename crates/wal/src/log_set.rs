@@ -300,7 +300,12 @@ fn list(vfs: &Arc<dyn Vfs>, dir: &Path) -> Result<(Vec<String>, BTreeMap<u32, Lo
         listing.map_err(|error| WalError::io("list", dir.display().to_string(), error))?;
     let mut files = BTreeMap::new();
     for number in listing.iter().filter_map(|name| names::parse_log_file(name)) {
-        files.insert(number, look(vfs, dir, number)?);
+        match look(vfs, dir, number) {
+            Ok(file) => files.insert(number, file),
+            // Recycled since, by a live owner. If it is needed, it will be missed.
+            Err(WalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
     }
     Ok((listing, files))
 }

@@ -26,8 +26,8 @@ pub struct Recycled {
 }
 
 impl Wal {
-    /// Gives up the log files that end before `pin`: nobody will read a record before it again,
-    /// not after a crash now either. So `pin` comes from a checkpoint whose control slot is durable.
+    /// Gives up the log files that end before `pin`: nobody will read a record before it again, not
+    /// after a crash now either. So `pin` comes from a checkpoint whose control slot is durable.
     pub fn recycle_below(&self, pin: Lsn) -> Result<Recycled, WalError> {
         self.poison.check()?;
         let mut below = pin.file().min(self.durable().file());

@@ -8,12 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use campanile_format::names;
+use campanile_vfs::Background;
 
 use crate::append::durable_record;
 use crate::error::WalError;
 use crate::spares::{FILL_AHEAD_BYTES, FILL_BYTES, fill};
 use crate::stats::add;
 use crate::wal::Wal;
+
+/// A log is idle when nothing was appended for this long, where threads work in the background.
+const IDLE_US: u64 = 20_000;
 
 impl Wal {
     /// Does one piece of background work: fills the present file and the next ones with zeros ahead
@@ -59,15 +63,19 @@ impl Wal {
 
     /// Brings an idle log to rest.
     fn settle(&self) -> Result<bool, WalError> {
-        let end = self.end();
+        let (end, now_us) = (self.end(), self.host.clock.monotonic_us());
         if self.end_at_last_step.swap(end.0, Ordering::Relaxed) != end.0 {
+            self.quiet_since_us.store(now_us, Ordering::Relaxed);
             return Ok(false);
         }
         if self.durable() < end {
             self.flush(end)?;
             return Ok(true);
         }
-        if !self.owes_claim() {
+        // A statement costs a sync; commits that come one by one bring their own.
+        let quiet_us = now_us.saturating_sub(self.quiet_since_us.load(Ordering::Relaxed));
+        let soon = self.host.background == Background::Threads && quiet_us < IDLE_US;
+        if soon || !self.owes_claim() {
             return Ok(false);
         }
         let lsn = self.append(&durable_record(self.durable()))?;

@@ -4,16 +4,19 @@
 //! durable is never taken for the end of the log, that an I/O error is never taken for anything
 //! but itself, and that every combination of inputs has its line. Must never look at bytes.
 //!
-//! | a later file says that this one ends | what stands here | proven durable beyond here | valid records behind | verdict |
+//! | successor | found here | proven beyond | survivors | verdict |
 //! | --- | --- | --- | --- | --- |
-//! | here | anything, not even read | any | any | the log goes on in that file |
-//! | beyond, or no later file | a record | any | any | take it |
-//! | beyond, or no later file | cannot be read | any | any | I/O error |
-//! | beyond | zeros, or damage | any | any | corruption |
-//! | no later file | zeros, or damage | yes | any | corruption |
-//! | no later file | damage | no | any | torn tail |
-//! | no later file | zeros | no | yes | torn tail |
-//! | no later file | zeros | no | no | clean end |
+//! | ends here | anything, not even read | any | any | the log goes on in that file |
+//! | ends beyond, or none | a record | any | any | take it |
+//! | ends beyond, or none | unreadable | any | any | I/O error |
+//! | ends beyond | nothing, or damage | any | any | corruption |
+//! | none | nothing, or damage | yes | any | corruption |
+//! | none | damage | no | any | torn tail |
+//! | none | nothing | no | yes | torn tail |
+//! | none | nothing | no | no | clean end |
+//!
+//! *Successor*: where the next file says that this one ends. *Proven beyond*: something durable
+//! says that the log was durable beyond this position. *Survivors*: valid records behind it.
 
 /// What stands at a position where a record could start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

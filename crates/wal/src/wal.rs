@@ -48,6 +48,8 @@ pub struct Wal {
     pub(crate) time_us: AtomicU64,
     /// The end of the log at the last step, to tell whether it is idle.
     pub(crate) end_at_last_step: AtomicU64,
+    /// When it was last seen not to be.
+    pub(crate) quiet_since_us: AtomicU64,
     pub(crate) counters: Counters,
 }
 
@@ -91,6 +93,7 @@ impl Wal {
             durable: AtomicU64::new(end.0),
             time_us: AtomicU64::new(0),
             end_at_last_step: AtomicU64::new(0),
+            quiet_since_us: AtomicU64::new(0),
             counters: Counters::default(),
         })
     }

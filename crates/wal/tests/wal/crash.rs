@@ -1,8 +1,8 @@
 //! Crashes: at every call that changes the disk, with every choice of what survives.
 //!
-//! A life is a run of appends, flushes, steps and recyclings on a simulated disk, which keeps a copy
-//! of itself before each call that changes it. From each copy, for each choice of what survives,
-//! the log is read as recovery would read it and held against what the life was promised:
+//! A life is a run of appends, flushes, steps and recyclings on a simulated disk, which keeps a
+//! copy of itself before each call that changes it. From each copy, for each choice of what
+//! survives, the log is read as recovery would read it and held against what the life was promised:
 //!
 //! * every record flushed before the crash is there, in order, byte for byte;
 //! * what else is there is what was appended next, without a gap;
@@ -284,6 +284,12 @@ pub fn no_crash_loses_what_was_flushed() {
 #[test]
 fn no_crash_loses_what_was_flushed_where_sectors_tear_and_renames_come_without_data() {
     assert!(run(10..14, harsh).states > 1_000);
+}
+
+#[test]
+fn no_crash_loses_what_was_flushed_while_files_and_buffers_change_early() {
+    let adverse = |seed| SimOptions { adversary: true, ..harsh(seed) };
+    assert!(run(30..34, adverse).states > 1_000);
 }
 
 #[test]

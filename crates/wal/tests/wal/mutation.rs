@@ -88,7 +88,11 @@ fn apply(disk: &SimDisk, change: &Change) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 400,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn a_mutated_log_gives_a_prefix_or_an_error(changes in prop::collection::vec(change(), 1..5)) {

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use campanile_format::{Corrupt, FileId, PageId};
+use campanile_format::{Corrupt, FileId, Lsn, PageId};
 use campanile_vfs::Poisoned;
 use thiserror::Error;
 
@@ -39,6 +39,19 @@ pub enum StoreError {
     NeverWritten {
         /// The page.
         page: PageId,
+    },
+    /// The page was changed by a record that the log does not have.
+    #[error(
+        "{page} was changed at LSN {lsn}, but the log ends at {end}: log files are missing, or \
+         the data file is not of this log's time; restore both from one backup"
+    )]
+    BeyondLog {
+        /// The page.
+        page: PageId,
+        /// Its LSN.
+        lsn: Lsn,
+        /// Where the log ends.
+        end: Lsn,
     },
     /// There is no such data file, or it has been removed.
     #[error("there is no data file {file}")]
@@ -86,14 +99,16 @@ impl StoreError {
     /// True if bytes on disk are not what was written there.
     #[must_use]
     pub fn is_corruption(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::NeverWritten { .. })
+        matches!(self, Self::Corrupt { .. } | Self::NeverWritten { .. } | Self::BeyondLog { .. })
     }
 
     /// The page that the error is about, if it is about one.
     #[must_use]
     pub fn page(&self) -> Option<PageId> {
         match self {
-            Self::Corrupt { page, .. } | Self::NeverWritten { page } => Some(*page),
+            Self::Corrupt { page, .. }
+            | Self::NeverWritten { page }
+            | Self::BeyondLog { page, .. } => Some(*page),
             _ => None,
         }
     }

@@ -8,7 +8,7 @@ use std::hint;
 use std::sync::atomic::Ordering;
 use std::thread;
 
-use campanile_format::PageId;
+use campanile_format::{PageId, Plain, page};
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 
 use crate::data_file::{DataFile, PageIn};
@@ -188,11 +188,21 @@ impl PageStore {
         answer
     }
 
-    fn read_from_disk(&self, file: &DataFile, page: PageId, buffer: &mut [u8]) -> Result<PageIn> {
+    fn read_from_disk(&self, file: &DataFile, id: PageId, buffer: &mut [u8]) -> Result<PageIn> {
         count(&self.counters.page_ins, 1);
         // Not held through the read: to remove the file one needs the frame's latch besides.
         let handle = file.hold()?.file().clone();
-        file.read(&*handle, page.page, buffer)
+        let found = file.read(&*handle, id.page, buffer)?;
+        if let PageIn::Sound = found
+            && file.flags().durable
+        {
+            // The counterpart of P1: whatever is at home, the log knows.
+            let (lsn, end) = (page::lsn(&Plain(buffer)), self.barrier.end());
+            if lsn >= end {
+                return Err(StoreError::BeyondLog { page: id, lsn, end });
+            }
+        }
+        Ok(found)
     }
 
     /// A frame of its own for a page that is in none. `None` if another thread was faster.

@@ -34,10 +34,10 @@ fn flip(host: &Host, bit: usize) {
 #[test]
 fn p10_any_flipped_bit_is_found_and_names_its_page_and_others_stay_readable() {
     let host = memory();
-    drop(written(&host));
+    let log = written(&host).log.survivor();
     for bit in (0..PAGES as usize * PAGE_BYTES * 8).step_by(211) {
         flip(&host, bit);
-        let rig = Rig::open(&host, fixture::options("home", 16), fixture::FakeLog::new()).unwrap();
+        let rig = Rig::open(&host, fixture::options("home", 16), log.survivor()).unwrap();
         for number in 0..PAGES {
             let id = page(16, number);
             if number as usize == bit / 8 / PAGE_BYTES {
@@ -125,10 +125,11 @@ fn a_file_cut_short_lacks_its_last_pages_and_no_others() {
             rig.put(page(16, number), u64::from(number)).unwrap();
         }
         rig.store.write_back_all().unwrap();
+        let log = rig.log.survivor();
         drop(rig);
         let path = format!("{name}/data/data.0000000016");
         host.vfs.open(Path::new(&path), Open::ReadWrite).unwrap().set_len(len).unwrap();
-        let rig = Rig::open(&host, fixture::options(&name, 16), fixture::FakeLog::new()).unwrap();
+        let rig = Rig::open(&host, fixture::options(&name, 16), log).unwrap();
         for number in 0..PAGES {
             match rig.get(page(16, number)) {
                 Ok(stamp) => {
@@ -141,5 +142,19 @@ fn a_file_cut_short_lacks_its_last_pages_and_no_others() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_page_that_is_ahead_of_the_log_is_refused() {
+    let host = memory();
+    drop(written(&host));
+    let rig = Rig::open(&host, fixture::options("home", 16), fixture::FakeLog::new()).unwrap();
+    for refused in
+        [rig.get(page(16, 2)).unwrap_err(), rig.store.fetch_for_redo(page(16, 2)).unwrap_err()]
+    {
+        assert!(matches!(refused, StoreError::BeyondLog { .. }) && refused.is_corruption());
+        assert_eq!(refused.page(), Some(page(16, 2)));
+        assert!(refused.to_string().contains("log files are missing"), "{refused}");
     }
 }

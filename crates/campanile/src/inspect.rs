@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use campanile_format::names;
+use campanile_recovery::Outcome;
 use campanile_txn::log_distance;
 use campanile_vfs::{Host, Open, Vfs};
 use campanile_wal::ControlFile;
@@ -20,7 +21,8 @@ pub use crate::inspect::log::{LogOptions, LogRecord, LogRecords, log, log_on, pa
 pub use crate::owner::Owner;
 
 use crate::error::{Error, Result};
-use crate::{Lsn, causes, owner};
+use crate::progress::Progress;
+use crate::{Lsn, RecoveryReport, causes, owner, start};
 
 /// In what state a home is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -148,6 +150,41 @@ pub fn home_on(host: &Host, home: impl AsRef<Path>) -> Result<HomeInfo> {
         log_files,
         data_files,
     })
+}
+
+/// What opening the home in the directory `home` would have to recover; `None` if it was closed
+/// cleanly. Reads the log and changes nothing.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let home = dir.path();
+/// use campanile::{Environment, Progress, inspect};
+///
+/// Environment::open(home)?.abandon(); // as if the process had been killed
+/// let report = inspect::dry_run_recovery(home, &Progress::none())?;
+/// println!("{}", report.expect("the last owner died"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn dry_run_recovery(
+    home: impl AsRef<Path>,
+    progress: &Progress,
+) -> Result<Option<RecoveryReport>> {
+    dry_run_recovery_on(&Host::os(), home, progress)
+}
+
+/// What opening a home on another host would have to recover.
+pub fn dry_run_recovery_on(
+    host: &Host,
+    home: impl AsRef<Path>,
+    progress: &Progress,
+) -> Result<Option<RecoveryReport>> {
+    let home = home.as_ref();
+    // Not a home at all: said before the lock makes a file in it.
+    ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
+    let _no_owner = owner::share(host, home)?;
+    let report = campanile_recovery::dry_run(host, home, &mut start::hook(progress));
+    let report = report.map_err(causes::recovery)?;
+    Ok((report.outcome != Outcome::Clean).then_some(report))
 }
 
 fn files(vfs: &dyn Vfs, dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<Vec<HomeFile>> {

@@ -1,6 +1,6 @@
 //! `db_recover`: recovers a home whose owner died, and says what that took.
 
-use campanile::{Environment, RecoveryReport};
+use campanile::{Environment, RecoveryReport, inspect};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
 
@@ -33,7 +33,7 @@ struct RecoverArgs {
     /// Print what recovery did.
     #[arg(short = 'v', long = "verbose")]
     verbose: bool,
-    /// Recover in memory and report; change nothing on disk.
+    /// Read the log, say what recovery would do, and change nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -53,7 +53,7 @@ closed cleanly. Damage in the middle of the log is never cut: it is refused with
 const EXAMPLES: &str = "\
 Examples:
   db_recover -v -h /srv/shop         recover and say what that took
-  db_recover --dry-run -v -h DIR     the same in memory, without touching the home
+  db_recover --dry-run -v -h DIR     what that would be, without touching the home
   db_recover --json -h DIR           the report for a program";
 
 fn command() -> Command {
@@ -83,13 +83,15 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     refuse(args.to_time.is_some(), "-t", "recovery to a time is not in this build")?;
 
     let home = &args.home.home;
-    let env = Environment::options()
-        .create(false)
-        .read_only(args.dry_run)
-        .progress(session.progress(args.progress))
-        .open(home)?;
-    let report = env.recovery_report().cloned();
-    env.close()?;
+    let progress = session.progress(args.progress);
+    let report = if args.dry_run {
+        inspect::dry_run_recovery(home, &progress)?
+    } else {
+        let env = Environment::options().create(false).progress(progress).open(home)?;
+        let report = env.recovery_report().cloned();
+        env.close()?;
+        report
+    };
 
     if args.json.json {
         session.json(&Outcome {

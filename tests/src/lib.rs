@@ -2,3 +2,4 @@
 //! workloads, and the explorer that crashes an environment at every I/O call.
 
 pub mod oracle;
+pub mod workload;

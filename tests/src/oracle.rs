@@ -87,6 +87,12 @@ impl Oracle {
         self.floor_process = self.floor_power;
     }
 
+    /// What had been handed to the operating system is on the disk now: the process died, the
+    /// machine did not.
+    pub fn promote_written(&mut self) {
+        self.floor_power = self.floor_process;
+    }
+
     /// A database that recovery empties.
     pub fn is_volatile(&self, name: &str) -> bool {
         self.volatile.iter().any(|known| known == name)

@@ -1,0 +1,358 @@
+//! The explorer: runs a program once on the simulated disk and, at every I/O call, asks what would
+//! be found had the power gone (or the process died) just there. Each answer is one crash state:
+//! rebooted, recovered, compared with the oracle, verified; inside that recovery the same question
+//! is asked again.
+//!
+//! E1  A crash state is judged by the oracle as it stood at the call, not as it became later.
+//! E2  Recovery run again after a crash inside recovery gives a permitted state as well.
+//! E3  What recovery has reported once stays so: a crash right after it changes nothing.
+//! E4  Afterwards the environment works: more commits, a clean close, a reopening.
+
+use crate::life::{self, End, HOME, Life};
+use crate::monitor::Monitor;
+use crate::oracle::{Failure, Oracle, State};
+use crate::workload::{Choices, Shape, Step, program};
+use campanile::{Environment, EnvironmentOptions};
+use campanile_vfs::{Call, CrashChoice, Host, Observed, Observer, SimDisk, SimOptions};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// What was explored; every claim in a report comes from these counts.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Crash states recovered and checked.
+    pub states: u64,
+    /// Of these, with a crash inside recovery.
+    pub nested: u64,
+    /// Programs run to their end.
+    pub programs: u64,
+    /// Times each kind of I/O call was crashed at, by phase, call and kind of file.
+    pub sites: BTreeMap<String, u64>,
+    /// Times each kind of I/O call was made at all.
+    pub seen: BTreeMap<String, u64>,
+    /// Violations found, each with what is needed to repeat it.
+    pub violations: Vec<String>,
+}
+
+impl Tally {
+    /// Adds another explorer's counts.
+    pub fn add(&mut self, other: Tally) {
+        self.states += other.states;
+        self.nested += other.nested;
+        self.programs += other.programs;
+        for (site, count) in other.sites {
+            *self.sites.entry(site).or_default() += count;
+        }
+        for (site, count) in other.seen {
+            *self.seen.entry(site).or_default() += count;
+        }
+        self.violations.extend(other.violations);
+    }
+}
+
+/// How far to go.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Crash states to spend on one program.
+    pub states: u64,
+    /// How deep crashes may nest: 1 = only the program, 2 = also its recovery, 3 = recovery of that.
+    pub depth: u32,
+    /// Whether sectors may tear (profile "no sector atomicity").
+    pub torn_sectors: bool,
+    /// Sector size of the disk.
+    pub sector_bytes: usize,
+    /// Stop at the first violation.
+    pub stop_early: bool,
+}
+
+/// Explores the program of one seed and shape.
+pub fn explore(seed: u64, shape: Shape, options: &EnvironmentOptions, effort: Effort) -> Tally {
+    let tally = Arc::new(Mutex::new(Tally::default()));
+    let program = program(seed, shape);
+    let calls = count_calls(seed, &program, options, effort);
+    let disk = SimDisk::new(sim_options(seed, effort));
+    let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
+    let watcher = Arc::new(Watcher {
+        disk: Arc::clone(&disk),
+        oracle: Arc::clone(&oracle),
+        options: options.clone(),
+        tally: Arc::clone(&tally),
+        effort,
+        depth: 1,
+        phase: "run",
+        share: Mutex::new(Share::new(seed, effort.states, calls)),
+        label: format!("seed {seed}"),
+    });
+    let host = watched_host(&disk, seed, Some(watcher));
+    let end = Life::open(host, options.clone(), oracle)
+        .map_err(End::from)
+        .and_then(|life| life.run(&program));
+    let mut tally = tally.lock().expect("the tally").clone();
+    match end {
+        Ok(()) => tally.programs += 1,
+        Err(End::Wrong(what)) => tally.violations.push(format!("seed {seed}: {what}")),
+        Err(End::Error(error)) => tally.violations.push(format!("seed {seed}: {error}")),
+    }
+    tally
+}
+
+fn sim_options(seed: u64, effort: Effort) -> SimOptions {
+    SimOptions {
+        seed,
+        sector_bytes: effort.sector_bytes,
+        torn_sectors: effort.torn_sectors,
+        ..SimOptions::default()
+    }
+}
+
+/// A host on the disk, every call of which passes the write-order monitor and then the watcher.
+fn watched_host(disk: &Arc<SimDisk>, seed: u64, watcher: Option<Arc<Watcher>>) -> Host {
+    let mut host = disk.host(seed);
+    let monitor = Arc::new(Monitor::new());
+    let observer: Arc<dyn Observer> = Arc::new(Both { monitor, watcher });
+    host.vfs = Arc::new(Observed::new(Arc::clone(&host.vfs), observer));
+    host
+}
+
+fn count_calls(seed: u64, program: &[Step], options: &EnvironmentOptions, effort: Effort) -> u64 {
+    let disk = SimDisk::new(sim_options(seed, effort));
+    let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
+    let host = watched_host(&disk, seed, None);
+    if let Ok(life) = Life::open(host, options.clone(), oracle) {
+        // What goes wrong here goes wrong in the explored run too, and is reported there.
+        let _ = life.run(program);
+    }
+    disk.calls()
+}
+
+#[derive(Debug)]
+struct Both {
+    monitor: Arc<Monitor>,
+    watcher: Option<Arc<Watcher>>,
+}
+
+impl Observer for Both {
+    fn before(&self, call: &Call<'_>) {
+        self.monitor.before(call);
+        if let Some(watcher) = &self.watcher {
+            watcher.before(call);
+        }
+    }
+
+    fn after(&self, call: &Call<'_>, result: Result<(), &std::io::Error>) {
+        self.monitor.after(call, result);
+    }
+}
+
+/// How many crash states the next call deserves: spreads a budget over calls not yet made.
+#[derive(Debug)]
+struct Share {
+    choices: Choices,
+    budget: u64,
+    calls_left: u64,
+}
+
+impl Share {
+    fn new(seed: u64, budget: u64, calls: u64) -> Share {
+        Share { choices: Choices::new(seed), budget, calls_left: calls.max(1) }
+    }
+
+    fn next(&mut self) -> u64 {
+        let expected = self.budget.div_ceil(self.calls_left.max(1));
+        self.calls_left = self.calls_left.saturating_sub(1);
+        let whole = self.budget / self.calls_left.max(1);
+        let states = if whole >= 1 { expected } else { self.sometimes() };
+        let states = states.min(self.budget);
+        self.budget -= states;
+        states
+    }
+
+    /// Fewer states than calls: this call gets one or two with the fitting probability.
+    fn sometimes(&mut self) -> u64 {
+        let per_call = (self.calls_left + 1).div_ceil(self.budget.max(1));
+        if self.budget > 0 && self.choices.one_in(per_call * 2) { 2 } else { 0 }
+    }
+}
+
+/// Stands at every I/O call of one run and explores the crashes there.
+struct Watcher {
+    disk: Arc<SimDisk>,
+    oracle: Arc<Mutex<Oracle>>,
+    options: EnvironmentOptions,
+    tally: Arc<Mutex<Tally>>,
+    effort: Effort,
+    depth: u32,
+    phase: &'static str,
+    share: Mutex<Share>,
+    label: String,
+}
+
+impl std::fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Watcher at depth {}", self.depth)
+    }
+}
+
+impl Watcher {
+    fn before(&self, call: &Call<'_>) {
+        let site = format!("{}: {}", self.phase, site_of(call));
+        *self.tally.lock().expect("the tally").seen.entry(site.clone()).or_default() += 1;
+        if self.disk.crashed() || (self.effort.stop_early && self.has_violation()) {
+            return;
+        }
+        let (states, mut choices) = {
+            let mut share = self.share.lock().expect("the share");
+            let states = share.next();
+            (states, Choices::new(share.choices.next()))
+        };
+        let pending = self.disk.pending().sectors as u64;
+        for nth in 0..states {
+            let (choice, failure) = choose(nth, pending, &mut choices);
+            self.crash(call, choice, failure, choices.next());
+            let mut tally = self.tally.lock().expect("the tally");
+            *tally.sites.entry(site.clone()).or_default() += 1;
+        }
+    }
+
+    fn has_violation(&self) -> bool {
+        !self.tally.lock().expect("the tally").violations.is_empty()
+    }
+
+    fn crash(&self, call: &Call<'_>, choice: CrashChoice, failure: Failure, seed: u64) {
+        let image = self.disk.reboot(choice.clone());
+        let oracle = self.oracle.lock().expect("the oracle").clone();
+        let label = format!("{} / {} {choice:?}", self.label, site_of(call));
+        {
+            let mut tally = self.tally.lock().expect("the tally");
+            tally.states += 1;
+            tally.nested += u64::from(self.depth > 1);
+        }
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.recover(&image, oracle, failure, seed, &label)));
+        let outcome = outcome.unwrap_or_else(|panic| Err(format!("panic: {}", text_of(&panic))));
+        if let Err(what) = outcome {
+            let mut tally = self.tally.lock().expect("the tally");
+            tally.violations.push(format!("{label}: call {}: {what}", self.disk.calls()));
+        }
+    }
+
+    /// Reopens what survived, with crashes inside recovery if there is depth left.
+    fn recover(
+        &self,
+        image: &Arc<SimDisk>,
+        oracle: Oracle,
+        failure: Failure,
+        seed: u64,
+        label: &str,
+    ) -> Result<(), String> {
+        let pristine = image.fork();
+        let nested = (self.depth < self.effort.depth && seed % 3 == 0).then(|| {
+            Arc::new(Watcher {
+                disk: Arc::clone(image),
+                oracle: Arc::new(Mutex::new(floor_for(&oracle, failure))),
+                options: self.options.clone(),
+                tally: Arc::clone(&self.tally),
+                effort: self.effort,
+                depth: self.depth + 1,
+                phase: "recover",
+                // Recovery makes some dozens of calls; a few of them are crashed at each time.
+                share: Mutex::new(Share::new(seed, 1 + seed % 3, 40)),
+                label: label.to_owned(),
+            })
+        });
+        let found = open_and_read(image, seed, nested, &self.options)?;
+        let k = oracle.judge(&found, failure)?;
+        if seed % 8 == 0 {
+            let again = open_and_read(&image.reboot(CrashChoice::Nothing), seed, None, &self.options)?;
+            if again != found {
+                return Err(format!("state {k} changed after a crash right behind recovery"));
+            }
+            self.live_on(&pristine, found, seed)?;
+        }
+        Ok(())
+    }
+
+    /// E4: the recovered environment takes more work, closes cleanly and opens again.
+    fn live_on(&self, image: &Arc<SimDisk>, found: State, seed: u64) -> Result<(), String> {
+        let oracle = self.oracle.lock().expect("the oracle").clone();
+        let volatile = oracle.volatile().to_vec();
+        let oracle = Arc::new(Mutex::new(Oracle::starting_at(found, volatile)));
+        let host = watched_host(image, seed, None);
+        let shape = Shape { catalog: false, ..Shape::mixed(24) };
+        let steps = program(seed, shape);
+        let end = Life::open(host, self.options.clone(), Arc::clone(&oracle))
+            .map_err(End::from)
+            .and_then(|life| life.run(&steps));
+        end.map_err(|end| format!("living on after recovery: {end:?}"))?;
+        let expected = oracle.lock().expect("the oracle").newest().clone();
+        let found = open_and_read(image, seed, None, &self.options)?;
+        if found != expected {
+            return Err("a clean close and reopening lost something".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The oracle for a crash inside recovery: what survived the first failure is durable, what the
+/// process alone had promised counts only if the process alone had died.
+fn floor_for(oracle: &Oracle, failure: Failure) -> Oracle {
+    let mut oracle = oracle.clone();
+    if failure == Failure::Process {
+        oracle.promote_written();
+    }
+    oracle
+}
+
+fn open_and_read(
+    disk: &Arc<SimDisk>,
+    seed: u64,
+    nested: Option<Arc<Watcher>>,
+    options: &EnvironmentOptions,
+) -> Result<State, String> {
+    let host = watched_host(disk, seed, nested);
+    let env = Environment::open_on(host, Path::new(HOME), options.clone())
+        .map_err(|error| format!("does not open: {error}"))?;
+    let found = life::read_all(&env).map_err(|end| format!("does not read: {end:?}"))?;
+    let report = env.verify().map_err(|error| format!("verify failed: {error}"))?;
+    if !report.is_clean() {
+        return Err(format!("verify found: {report}"));
+    }
+    // Dropped without a close: the next opening recovers once more.
+    env.forget();
+    Ok(found)
+}
+
+/// The n-th way to crash at a call, from certain to random.
+fn choose(nth: u64, pending: u64, choices: &mut Choices) -> (CrashChoice, Failure) {
+    let choice = match choices.below(10) {
+        _ if nth == 0 && choices.one_in(3) => CrashChoice::ProcessCrash,
+        0 => CrashChoice::ProcessCrash,
+        1 => CrashChoice::Nothing,
+        2 => CrashChoice::All,
+        3 => CrashChoice::Prefix(choices.below(pending + 1) as usize),
+        4 if pending > 0 => CrashChoice::DropSector(choices.below(pending) as usize),
+        5 if pending > 0 => CrashChoice::KeepSector(choices.below(pending) as usize),
+        6 | 7 => CrashChoice::TornSubset(choices.next()),
+        _ => CrashChoice::Subset(choices.next()),
+    };
+    let failure = match choice {
+        CrashChoice::ProcessCrash => Failure::Process,
+        _ => Failure::Power,
+    };
+    (choice, failure)
+}
+
+/// The call and the kind of file it is made on, without numbers: "write log", "sync_dir data".
+fn site_of(call: &Call<'_>) -> String {
+    let path = call.path().to_string_lossy().into_owned();
+    let kind = path.rsplit('/').next().unwrap_or_default();
+    let kind = kind.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.');
+    format!("{} {kind}", call.name())
+}
+
+fn text_of(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "of unknown cause".to_owned())
+}

@@ -1,0 +1,183 @@
+//! The write-order monitor: stands between the engine and its files in every test on the simulated
+//! disk and asserts, at each call, what must already be durable. It needs no crash to fire.
+//!
+//! M1  A page is written home only if the log is durable beyond the page's LSN.
+//! M2  After a failed sync or write nothing is written any more by the same life.
+//! M3  A log file is renamed, removed or overwritten from its start only if the durable control
+//!     file says that redo begins in a later file.
+//! M4  A log file takes records only after its directory entry is durable.
+//! M5  The control file never names a redo point or checkpoint that the log has not made durable.
+
+use campanile_format::control::{CONTROL_SLOT_BYTES, Control};
+use campanile_format::ids::Lsn;
+use campanile_format::{names, page};
+use campanile_vfs::{Call, CallKind};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Mutex;
+
+/// Watches one life of one environment, from before it opens until it is closed or lost.
+#[derive(Debug, Default)]
+pub struct Monitor {
+    state: Mutex<Watched>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    /// By log file number: end of what was written, end of what is durable.
+    logs: HashMap<u32, Extent>,
+    /// Log files whose directory entry is not durable yet.
+    unlisted: HashSet<u32>,
+    /// Data files that are not logged.
+    volatile: HashSet<u32>,
+    /// Redo point of the newest durable control slot; of the slot that is being written.
+    redo_durable: Option<Lsn>,
+    redo_written: Option<Lsn>,
+    failed: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Extent {
+    written: u64,
+    durable: u64,
+}
+
+impl Monitor {
+    /// A monitor that has seen nothing: what was there before it counts as durable.
+    pub fn new() -> Monitor {
+        Monitor::default()
+    }
+
+    /// Checks the call that is about to be made.
+    ///
+    /// # Panics
+    /// If it breaks one of M1-M5: the engine is wrong, whether or not anything is lost this time.
+    pub fn before(&self, call: &Call<'_>) {
+        let mut watched = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let name = file_name(call);
+        if let CallKind::Write { offset, bytes } = call.kind {
+            if let Some(cause) = &watched.failed {
+                panic!("M2: a write to {name} after {cause}");
+            }
+            if let Some(file) = names::parse_data_file(&name) {
+                watched.check_pages(file.0, offset, bytes);
+            } else if let Some(number) = names::parse_log_file(&name) {
+                watched.check_log_write(number, offset);
+            } else if name == names::CONTROL {
+                watched.check_control(bytes);
+            }
+        }
+        if matches!(call.kind, CallKind::Rename { .. } | CallKind::Remove)
+            && let Some(number) = names::parse_log_file(&name)
+        {
+            watched.check_recycling(number);
+        }
+    }
+
+    /// Learns from the call's result.
+    pub fn after(&self, call: &Call<'_>, result: Result<(), &io::Error>) {
+        let mut watched = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let name = file_name(call);
+        if let Err(error) = result {
+            if matches!(call.kind, CallKind::Write { .. } | CallKind::SyncData | CallKind::SyncAll) {
+                watched.failed.get_or_insert_with(|| format!("{name} failed: {error}"));
+            }
+            return;
+        }
+        match call.kind {
+            CallKind::Write { offset, bytes } => {
+                watched.learn_write(&name, offset, bytes);
+            }
+            CallKind::SyncData | CallKind::SyncAll => watched.learn_sync(&name),
+            CallKind::SyncDir => watched.unlisted.clear(),
+            CallKind::Open { created: true } => {
+                if let Some(number) = names::parse_log_file(&name) {
+                    watched.unlisted.insert(number);
+                    watched.logs.insert(number, Extent::default());
+                }
+            }
+            CallKind::Rename { to } => {
+                let to = to.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if let Some(number) = names::parse_log_file(&to) {
+                    watched.unlisted.insert(number);
+                    watched.logs.insert(number, Extent::default());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Watched {
+    fn check_pages(&mut self, file: u32, offset: u64, bytes: &[u8]) {
+        if self.volatile.contains(&file) || bytes.len() < page::HEADER_BYTES {
+            return;
+        }
+        let lsn = Lsn(u64::from_le_bytes(bytes[8..16].try_into().expect("8 bytes")));
+        let Some(log) = self.logs.get(&lsn.file()) else { return };
+        assert!(
+            u64::from(lsn.offset()) < log.durable,
+            "M1: file {file} offset {offset} is written with LSN {lsn}, but the log is durable \
+             only to {}/{}",
+            lsn.file(),
+            log.durable
+        );
+    }
+
+    fn check_log_write(&mut self, number: u32, offset: u64) {
+        let header = offset == 0;
+        assert!(
+            header || !self.unlisted.contains(&number),
+            "M4: records go to log file {number} before its directory entry is durable"
+        );
+    }
+
+    fn check_control(&mut self, bytes: &[u8]) {
+        let Some(control) = bytes.get(..CONTROL_SLOT_BYTES).and_then(|b| Control::decode(b).ok())
+        else {
+            return;
+        };
+        for lsn in [control.redo, control.checkpoint] {
+            if let Some(log) = self.logs.get(&lsn.file()) {
+                let end = log.durable;
+                let durable = u64::from(lsn.offset()) <= end;
+                assert!(durable, "M5: control names {lsn}, the log is durable to {end}");
+            }
+        }
+        self.redo_written = Some(control.redo);
+    }
+
+    fn check_recycling(&mut self, number: u32) {
+        if let Some(redo) = self.redo_durable {
+            assert!(number < redo.file(), "M3: log file {number} goes, but redo begins at {redo}");
+        }
+    }
+
+    fn learn_write(&mut self, name: &str, offset: u64, bytes: &[u8]) {
+        if let Some(number) = names::parse_log_file(name) {
+            let log = self.logs.entry(number).or_default();
+            log.written = log.written.max(offset + bytes.len() as u64);
+        }
+        if let Some(file) = names::parse_data_file(name)
+            && offset == 0
+            && is_volatile_meta(bytes)
+        {
+            self.volatile.insert(file.0);
+        }
+    }
+
+    fn learn_sync(&mut self, name: &str) {
+        if let Some(number) = names::parse_log_file(name)
+            && let Some(log) = self.logs.get_mut(&number)
+        {
+            log.durable = log.written;
+        }
+        if name == names::CONTROL {
+            self.redo_durable = self.redo_written.or(self.redo_durable);
+        }
+    }
+}
+
+fn file_name(call: &Call<'_>) -> String {
+    call.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

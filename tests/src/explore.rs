@@ -13,7 +13,7 @@ use crate::monitor::Monitor;
 use crate::oracle::{Failure, Oracle, State};
 use crate::workload::{Choices, Shape, Step, program};
 use campanile::{Environment, EnvironmentOptions};
-use campanile_vfs::{Call, CrashChoice, Host, Observed, Observer, SimDisk, SimOptions};
+use campanile_vfs::{Call, CrashChoice, Host, Observed, Observer, Outcome, PendingInfo, SimDisk, SimOptions};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -62,7 +62,7 @@ pub struct Effort {
     /// Whether sectors may tear (profile "no sector atomicity").
     pub torn_sectors: bool,
     /// Sector size of the disk.
-    pub sector_bytes: usize,
+    pub sector_bytes: u64,
     /// Stop at the first violation.
     pub stop_early: bool,
 }
@@ -85,7 +85,7 @@ pub fn explore(seed: u64, shape: Shape, options: &EnvironmentOptions, effort: Ef
         share: Mutex::new(Share::new(seed, effort.states, calls)),
         label: format!("seed {seed}"),
     });
-    let host = watched_host(&disk, seed, Some(watcher));
+    let host = watched_host(&disk, Some(watcher));
     let end = Life::open(host, options.clone(), oracle)
         .map_err(End::from)
         .and_then(|life| life.run(&program));
@@ -108,18 +108,18 @@ fn sim_options(seed: u64, effort: Effort) -> SimOptions {
 }
 
 /// A host on the disk, every call of which passes the write-order monitor and then the watcher.
-fn watched_host(disk: &Arc<SimDisk>, seed: u64, watcher: Option<Arc<Watcher>>) -> Host {
-    let mut host = disk.host(seed);
+fn watched_host(disk: &Arc<SimDisk>, watcher: Option<Arc<Watcher>>) -> Host {
+    let mut host = disk.host();
     let monitor = Arc::new(Monitor::new());
     let observer: Arc<dyn Observer> = Arc::new(Both { monitor, watcher });
-    host.vfs = Arc::new(Observed::new(Arc::clone(&host.vfs), observer));
+    host.vfs = Observed::new(Arc::clone(&host.vfs), observer);
     host
 }
 
 fn count_calls(seed: u64, program: &[Step], options: &EnvironmentOptions, effort: Effort) -> u64 {
     let disk = SimDisk::new(sim_options(seed, effort));
     let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
-    let host = watched_host(&disk, seed, None);
+    let host = watched_host(&disk, None);
     if let Ok(life) = Life::open(host, options.clone(), oracle) {
         // What goes wrong here goes wrong in the explored run too, and is reported there.
         let _ = life.run(program);
@@ -141,8 +141,8 @@ impl Observer for Both {
         }
     }
 
-    fn after(&self, call: &Call<'_>, result: Result<(), &std::io::Error>) {
-        self.monitor.after(call, result);
+    fn after(&self, call: &Call<'_>, outcome: Outcome<'_>) {
+        self.monitor.after(call, outcome);
     }
 }
 
@@ -207,9 +207,9 @@ impl Watcher {
             let states = share.next();
             (states, Choices::new(share.choices.next()))
         };
-        let pending = self.disk.pending().sectors as u64;
+        let pending = self.disk.pending();
         for nth in 0..states {
-            let (choice, failure) = choose(nth, pending, &mut choices);
+            let (choice, failure) = choose(nth, &pending, &mut choices);
             self.crash(call, choice, failure, choices.next());
             let mut tally = self.tally.lock().expect("the tally");
             *tally.sites.entry(site.clone()).or_default() += 1;
@@ -221,7 +221,7 @@ impl Watcher {
     }
 
     fn crash(&self, call: &Call<'_>, choice: CrashChoice, failure: Failure, seed: u64) {
-        let image = self.disk.reboot(choice.clone());
+        let image = self.disk.reboot(choice);
         let oracle = self.oracle.lock().expect("the oracle").clone();
         let label = format!("{} / {} {choice:?}", self.label, site_of(call));
         {
@@ -261,10 +261,10 @@ impl Watcher {
                 label: label.to_owned(),
             })
         });
-        let found = open_and_read(image, seed, nested, &self.options)?;
+        let found = open_and_read(image, nested, &self.options)?;
         let k = oracle.judge(&found, failure)?;
         if seed % 8 == 0 {
-            let again = open_and_read(&image.reboot(CrashChoice::Nothing), seed, None, &self.options)?;
+            let again = open_and_read(&image.reboot(CrashChoice::Nothing), None, &self.options)?;
             if again != found {
                 return Err(format!("state {k} changed after a crash right behind recovery"));
             }
@@ -278,7 +278,7 @@ impl Watcher {
         let oracle = self.oracle.lock().expect("the oracle").clone();
         let volatile = oracle.volatile().to_vec();
         let oracle = Arc::new(Mutex::new(Oracle::starting_at(found, volatile)));
-        let host = watched_host(image, seed, None);
+        let host = watched_host(image, None);
         let shape = Shape { catalog: false, ..Shape::mixed(24) };
         let steps = program(seed, shape);
         let end = Life::open(host, self.options.clone(), Arc::clone(&oracle))
@@ -286,7 +286,7 @@ impl Watcher {
             .and_then(|life| life.run(&steps));
         end.map_err(|end| format!("living on after recovery: {end:?}"))?;
         let expected = oracle.lock().expect("the oracle").newest().clone();
-        let found = open_and_read(image, seed, None, &self.options)?;
+        let found = open_and_read(image, None, &self.options)?;
         if found != expected {
             return Err("a clean close and reopening lost something".to_owned());
         }
@@ -294,23 +294,22 @@ impl Watcher {
     }
 }
 
-/// The oracle for a crash inside recovery: what survived the first failure is durable, what the
-/// process alone had promised counts only if the process alone had died.
+/// The oracle for a crash inside recovery: once power was lost, what was only handed to the
+/// operating system may be gone, however the next failure happens.
 fn floor_for(oracle: &Oracle, failure: Failure) -> Oracle {
     let mut oracle = oracle.clone();
-    if failure == Failure::Process {
-        oracle.promote_written();
+    if failure == Failure::Power {
+        oracle.forget_written();
     }
     oracle
 }
 
-fn open_and_read(
+pub(crate) fn open_and_read(
     disk: &Arc<SimDisk>,
-    seed: u64,
     nested: Option<Arc<Watcher>>,
     options: &EnvironmentOptions,
 ) -> Result<State, String> {
-    let host = watched_host(disk, seed, nested);
+    let host = watched_host(disk, nested);
     let env = Environment::open_on(host, Path::new(HOME), options.clone())
         .map_err(|error| format!("does not open: {error}"))?;
     let found = life::read_all(&env).map_err(|end| format!("does not read: {end:?}"))?;
@@ -318,22 +317,25 @@ fn open_and_read(
     if !report.is_clean() {
         return Err(format!("verify found: {report}"));
     }
-    // Dropped without a close: the next opening recovers once more.
-    env.forget();
+    // The power goes before the environment can close: the next opening recovers once more.
+    disk.crash();
+    drop(env);
     Ok(found)
 }
 
-/// The n-th way to crash at a call, from certain to random.
-fn choose(nth: u64, pending: u64, choices: &mut Choices) -> (CrashChoice, Failure) {
-    let choice = match choices.below(10) {
-        _ if nth == 0 && choices.one_in(3) => CrashChoice::ProcessCrash,
-        0 => CrashChoice::ProcessCrash,
-        1 => CrashChoice::Nothing,
-        2 => CrashChoice::All,
-        3 => CrashChoice::Prefix(choices.below(pending + 1) as usize),
-        4 if pending > 0 => CrashChoice::DropSector(choices.below(pending) as usize),
-        5 if pending > 0 => CrashChoice::KeepSector(choices.below(pending) as usize),
-        6 | 7 => CrashChoice::TornSubset(choices.next()),
+/// A way to crash at a call: each rule of the fault model in its turn.
+fn choose(nth: u64, pending: &PendingInfo, choices: &mut Choices) -> (CrashChoice, Failure) {
+    let choice = match choices.below(14) {
+        0 | 1 => CrashChoice::ProcessCrash,
+        2 => CrashChoice::Nothing,
+        3 => CrashChoice::All,
+        4 => CrashChoice::Prefix(choices.below(pending.ops + 1)),
+        5 => CrashChoice::FilePrefixes(choices.next()),
+        6 if pending.sectors > 0 => CrashChoice::DropSector(choices.below(pending.sectors)),
+        7 if pending.sectors > 0 => CrashChoice::KeepSector(choices.below(pending.sectors)),
+        8 if pending.lens > 0 => CrashChoice::DropLength(choices.below(pending.lens)),
+        9 if pending.dir_ops > 0 => CrashChoice::DropEntry(choices.below(pending.dir_ops)),
+        _ if nth == 0 && pending.items() == 0 => CrashChoice::Nothing,
         _ => CrashChoice::Subset(choices.next()),
     };
     let failure = match choice {
@@ -345,10 +347,10 @@ fn choose(nth: u64, pending: u64, choices: &mut Choices) -> (CrashChoice, Failur
 
 /// The call and the kind of file it is made on, without numbers: "write log", "sync_dir data".
 fn site_of(call: &Call<'_>) -> String {
-    let path = call.path().to_string_lossy().into_owned();
+    let path = call.path.to_string_lossy().into_owned();
     let kind = path.rsplit('/').next().unwrap_or_default();
     let kind = kind.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('.');
-    format!("{} {kind}", call.name())
+    format!("{} {kind}", call.kind.name())
 }
 
 fn text_of(panic: &Box<dyn std::any::Any + Send>) -> String {

@@ -1,5 +1,9 @@
 //! Harness shared by the tests that cross crates: the model that knows what must be there, seeded
 //! workloads, and the explorer that crashes an environment at every I/O call.
 
+pub mod explore;
+pub mod life;
+pub mod monitor;
 pub mod oracle;
+pub mod sweep;
 pub mod workload;

@@ -124,10 +124,14 @@ impl Life {
         self.oracle.lock().expect("no panic under the oracle")
     }
 
+    fn newest(&self) -> State {
+        self.lock().newest().clone()
+    }
+
     fn begin(&mut self) -> Result<(), End> {
         if self.txn.is_none() {
             self.txn = Some(self.env().begin()?);
-            self.pending = self.lock().newest().clone();
+            self.pending = self.newest();
         }
         Ok(())
     }
@@ -266,7 +270,7 @@ impl Life {
         if let Some(txn) = self.txn.take() {
             txn.abort()?;
         }
-        self.pending = self.lock().newest().clone();
+        self.pending = self.newest();
         Ok(())
     }
 
@@ -334,4 +338,22 @@ fn read_in(env: &Environment, txn: &Transaction) -> Result<State, End> {
 /// Whether the error is one that a planned crash or fault may cause.
 pub fn is_expected(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Io | ErrorKind::Poisoned)
+}
+
+impl Life {
+    /// After a failed write or sync: no transaction may be acknowledged any more, and the error
+    /// says that the environment has to be reopened.
+    pub fn refuses_to_change(mut self) -> Result<(), String> {
+        self.txn = None;
+        let env = self.env.take().expect("open between steps");
+        let attempt = env.run(|txn| {
+            let db = env.create_database_with(txn, "after", DatabaseOptions::new())?;
+            db.put(txn, "k", "v")
+        });
+        match attempt {
+            Ok(_) => Err("a commit was acknowledged after a failed write or sync".to_owned()),
+            Err(error) if error.needs_recovery() => Ok(()),
+            Err(error) => Err(format!("after a failed write or sync: {error}")),
+        }
+    }
 }

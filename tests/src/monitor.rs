@@ -11,9 +11,10 @@
 use campanile_format::control::{CONTROL_SLOT_BYTES, Control};
 use campanile_format::ids::Lsn;
 use campanile_format::{names, page};
-use campanile_vfs::{Call, CallKind};
+use campanile_vfs::{Call, CallKind, Observer, Outcome};
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Mutex;
 
 /// Watches one life of one environment, from before it opens until it is closed or lost.
@@ -47,58 +48,50 @@ impl Monitor {
     pub fn new() -> Monitor {
         Monitor::default()
     }
+}
 
-    /// Checks the call that is about to be made.
-    ///
-    /// # Panics
-    /// If it breaks one of M1-M5: the engine is wrong, whether or not anything is lost this time.
-    pub fn before(&self, call: &Call<'_>) {
+impl Observer for Monitor {
+    /// Checks the call that is about to be made, and panics if it breaks one of M1-M5: the engine
+    /// is wrong then, whether or not anything is lost this time.
+    fn before(&self, call: &Call<'_>) {
         let mut watched = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let name = file_name(call);
-        if let CallKind::Write { offset, bytes } = call.kind {
+        let name = file_name(call.path);
+        if call.kind == CallKind::Write {
             if let Some(cause) = &watched.failed {
                 panic!("M2: a write to {name} after {cause}");
             }
             if let Some(file) = names::parse_data_file(&name) {
-                watched.check_pages(file.0, offset, bytes);
+                watched.check_pages(file.0, call.offset, call.data);
             } else if let Some(number) = names::parse_log_file(&name) {
-                watched.check_log_write(number, offset);
+                watched.check_log_write(number, call.offset);
             } else if name == names::CONTROL {
-                watched.check_control(bytes);
+                watched.check_control(call.data);
             }
         }
-        if matches!(call.kind, CallKind::Rename { .. } | CallKind::Remove)
+        if matches!(call.kind, CallKind::Rename | CallKind::Remove)
             && let Some(number) = names::parse_log_file(&name)
         {
             watched.check_recycling(number);
         }
     }
 
-    /// Learns from the call's result.
-    pub fn after(&self, call: &Call<'_>, result: Result<(), &io::Error>) {
+    fn after(&self, call: &Call<'_>, outcome: Outcome<'_>) {
         let mut watched = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let name = file_name(call);
-        if let Err(error) = result {
-            if matches!(call.kind, CallKind::Write { .. } | CallKind::SyncData | CallKind::SyncAll) {
+        let name = file_name(call.path);
+        if let Err(error) = outcome {
+            let writes = call.kind == CallKind::Write && error.kind() != ErrorKind::Interrupted;
+            if writes || matches!(call.kind, CallKind::SyncData | CallKind::SyncAll) {
                 watched.failed.get_or_insert_with(|| format!("{name} failed: {error}"));
             }
             return;
         }
         match call.kind {
-            CallKind::Write { offset, bytes } => {
-                watched.learn_write(&name, offset, bytes);
-            }
+            CallKind::Write => watched.learn_write(&name, call.offset, call.data),
             CallKind::SyncData | CallKind::SyncAll => watched.learn_sync(&name),
             CallKind::SyncDir => watched.unlisted.clear(),
-            CallKind::Open { created: true } => {
-                if let Some(number) = names::parse_log_file(&name) {
-                    watched.unlisted.insert(number);
-                    watched.logs.insert(number, Extent::default());
-                }
-            }
-            CallKind::Rename { to } => {
-                let to = to.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if let Some(number) = names::parse_log_file(&to) {
+            CallKind::Rename => {
+                let target = call.target.map(file_name).unwrap_or_default();
+                if let Some(number) = names::parse_log_file(&target) {
                     watched.unlisted.insert(number);
                     watched.logs.insert(number, Extent::default());
                 }
@@ -178,6 +171,6 @@ impl Watched {
     }
 }
 
-fn file_name(call: &Call<'_>) -> String {
-    call.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

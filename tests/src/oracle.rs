@@ -87,10 +87,9 @@ impl Oracle {
         self.floor_process = self.floor_power;
     }
 
-    /// What had been handed to the operating system is on the disk now: the process died, the
-    /// machine did not.
-    pub fn promote_written(&mut self) {
-        self.floor_power = self.floor_process;
+    /// Power was lost: what had only been handed to the operating system counts no more.
+    pub fn forget_written(&mut self) {
+        self.floor_process = self.floor_power;
     }
 
     /// A database that recovery empties.

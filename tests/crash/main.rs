@@ -1,0 +1,90 @@
+//! The story: a program runs, the power goes at some I/O call (or the process dies), the disk keeps
+//! an arbitrary part of what was not synced, perhaps with torn sectors, perhaps with directory
+//! entries lost. The environment is opened again, crashes again inside recovery, and once more.
+//! What it then holds must be a state that the oracle permits, and every page must be in its place.
+//!
+//! `CAMPANILE_CRASH_STATES` sets how many states to explore (default 20,000 over all tests here),
+//! `CAMPANILE_CRASH_SEED` where the seeds begin.
+
+use campanile_tests::explore::{Effort, Tally, explore};
+use campanile_tests::life::tiny;
+use campanile_tests::workload::Shape;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+/// Explores programs of one shape on every core until the budget is spent.
+fn campaign(name: &str, share_percent: u64, shape: Shape, effort: Effort) {
+    let budget = number("CAMPANILE_CRASH_STATES", 20_000) * share_percent / 100;
+    let first = number("CAMPANILE_CRASH_SEED", 1) * 1_000_000;
+    let next = AtomicU64::new(first);
+    let total = Mutex::new(Tally::default());
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while total.lock().expect("the tally").states < budget {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let tally = explore(seed, shape, &tiny(), effort);
+                    let failed = !tally.violations.is_empty();
+                    total.lock().expect("the tally").add(tally);
+                    if failed {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    let total = total.into_inner().expect("the tally");
+    report(name, &total);
+    assert!(total.violations.is_empty(), "{} violations", total.violations.len());
+    let missed: Vec<_> = total.seen.keys().filter(|site| !total.sites.contains_key(*site)).collect();
+    assert!(missed.is_empty() || total.states < 5_000, "call sites never crashed at: {missed:?}");
+    assert!(total.nested * 5 >= total.states, "too few crashes inside recovery");
+}
+
+fn report(name: &str, total: &Tally) {
+    println!(
+        "{name}: {} crash states of {} programs recovered and checked, {} of them ({} %) with a \
+         crash inside recovery, at {} of {} kinds of call sites, {} violations",
+        total.states,
+        total.programs,
+        total.nested,
+        total.nested * 100 / total.states.max(1),
+        total.sites.len(),
+        total.seen.len(),
+        total.violations.len()
+    );
+    for violation in total.violations.iter().take(5) {
+        println!("  violation: {violation}");
+    }
+}
+
+const EFFORT: Effort =
+    Effort { states: 400, depth: 3, torn_sectors: false, sector_bytes: 512, stop_early: true };
+
+#[test]
+fn no_crash_loses_a_commit_or_shows_half_of_one() {
+    campaign("mixed programs", 50, Shape::mixed(90), EFFORT);
+}
+
+#[test]
+fn torn_sectors_lose_nothing_either() {
+    let effort = Effort { torn_sectors: true, ..EFFORT };
+    campaign("torn sectors", 25, Shape::mixed(90), effort);
+}
+
+#[test]
+fn large_sectors_that_hold_several_pages_lose_nothing() {
+    let effort = Effort { sector_bytes: 4096, ..EFFORT };
+    campaign("4 KiB sectors", 10, Shape::mixed(90), effort);
+}
+
+#[test]
+fn long_programs_over_many_log_files_lose_nothing() {
+    let shape = Shape { catalog: false, volatile: false, relaxed: false, ..Shape::mixed(400) };
+    campaign("long programs", 15, shape, Effort { states: 600, ..EFFORT });
+}

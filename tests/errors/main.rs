@@ -1,0 +1,97 @@
+//! The story: one I/O call fails, or all from one on. The engine may ride it out or report it; it
+//! may not lose what it acknowledged, hang, or go on writing after a failed write or sync.
+
+use campanile_tests::life::tiny;
+use campanile_tests::sweep::{SweepTally, sweep};
+use campanile_tests::workload::Shape;
+use campanile_vfs::{Errno, Fault, FaultRule, SyncFailure, Trigger};
+
+fn shapes() -> [(u64, Shape); 3] {
+    let plain = Shape { catalog: false, volatile: false, relaxed: false, ..Shape::mixed(60) };
+    [(11, Shape::mixed(60)), (12, plain), (13, Shape { page_bytes: 512, ..Shape::mixed(120) })]
+}
+
+/// Every call index by default in the gate; a sample of one in so many in the everyday run.
+fn stride() -> u64 {
+    std::env::var("CAMPANILE_SWEEP_STRIDE").ok().and_then(|text| text.parse().ok()).unwrap_or(7)
+}
+
+fn sweep_all(name: &str, fault: Fault) {
+    let mut total = SweepTally::default();
+    for (seed, shape) in shapes() {
+        for from_then_on in [false, true] {
+            let trigger = |call| match from_then_on {
+                true => Trigger::FromCall(call),
+                false => Trigger::Call(call),
+            };
+            let rule = |call| FaultRule::new(fault, trigger(call));
+            let tally = sweep(seed, shape, &tiny(), stride(), name, rule);
+            total.runs += tally.runs;
+            total.struck += tally.struck;
+            total.absorbed += tally.absorbed;
+            total.poisoned += tally.poisoned;
+            total.violations.extend(tally.violations);
+        }
+    }
+    println!(
+        "{name}: {} runs, the fault struck in {}, ridden out in {}, poisoned in {}, {} violations",
+        total.runs,
+        total.struck,
+        total.absorbed,
+        total.poisoned,
+        total.violations.len()
+    );
+    for violation in total.violations.iter().take(5) {
+        println!("  violation: {violation}");
+    }
+    assert!(total.struck > 0, "{name} never struck: the sweep proves nothing");
+    assert!(total.violations.is_empty(), "{} violations", total.violations.len());
+}
+
+#[test]
+fn a_failed_sync_whose_cache_keeps_the_new_bytes_loses_nothing() {
+    sweep_all("F1 a", Fault::SyncFails(SyncFailure::CacheKeepsNew));
+}
+
+#[test]
+fn a_failed_sync_whose_cache_goes_back_loses_nothing() {
+    sweep_all("F1 b", Fault::SyncFails(SyncFailure::CacheReverts));
+}
+
+#[test]
+fn a_failed_sync_that_was_durable_all_the_same_loses_nothing() {
+    sweep_all("F1 d", Fault::SyncFails(SyncFailure::DataDurable));
+}
+
+#[test]
+fn a_failed_write_loses_nothing() {
+    for errno in Errno::ALL {
+        sweep_all("F2", Fault::WriteFails(errno));
+    }
+}
+
+#[test]
+fn a_write_that_fails_halfway_loses_nothing() {
+    sweep_all("F2 halfway", Fault::WriteFailsHalfway(Errno::Eio));
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    sweep_all("F2 no space", Fault::NoSpace);
+}
+
+#[test]
+fn short_writes_and_reads_change_nothing() {
+    sweep_all("F2 short", Fault::ShortWrite);
+    sweep_all("F3 short", Fault::ShortRead);
+}
+
+#[test]
+fn a_failed_read_loses_nothing() {
+    sweep_all("F3", Fault::ReadFails);
+}
+
+#[test]
+fn failing_metadata_calls_lose_nothing() {
+    sweep_all("F8", Fault::MetadataFails);
+}

@@ -1,0 +1,134 @@
+//! The I/O error sweep: one fault at the n-th call, for every n, once and from then on. Whatever
+//! fails, nothing acknowledged is lost, nothing hangs, and an environment whose write or sync
+//! failed says so until it is reopened.
+
+use crate::life::{End, Life};
+use crate::monitor::Monitor;
+use crate::oracle::{Failure, Oracle, State};
+use crate::workload::{Choices, Shape, Step, program};
+use campanile::EnvironmentOptions;
+use campanile_vfs::{CrashChoice, FaultPlan, FaultRule, Host, Observed, Rule, SimDisk, SimOptions};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+
+/// What a sweep found.
+#[derive(Clone, Debug, Default)]
+pub struct SweepTally {
+    /// Runs made: one per call index and rule.
+    pub runs: u64,
+    /// Runs in which the fault had an effect.
+    pub struck: u64,
+    /// Runs that the engine rode out without telling its user.
+    pub absorbed: u64,
+    /// Runs that left the environment poisoned.
+    pub poisoned: u64,
+    /// Violations, each with what is needed to repeat it.
+    pub violations: Vec<String>,
+}
+
+/// Runs the program of `seed` once per I/O call, with the fault that `rule` plans for that call.
+/// `stride` > 1 takes a sample, beginning at a call that depends on the seed.
+pub fn sweep(
+    seed: u64,
+    shape: Shape,
+    options: &EnvironmentOptions,
+    stride: u64,
+    name: &str,
+    rule: impl Fn(u64) -> FaultRule,
+) -> SweepTally {
+    let program = program(seed, shape);
+    let mut tally = SweepTally::default();
+    let calls = {
+        let disk = SimDisk::new(SimOptions::new(seed));
+        let oracle = new_oracle();
+        if let Ok(life) = Life::open(host(&disk), options.clone(), oracle) {
+            let _ = life.run(&program);
+        }
+        disk.calls()
+    };
+    let mut call = seed % stride;
+    while call < calls {
+        let run = AssertUnwindSafe(|| one(seed, &program, options, rule(call), &mut tally));
+        let outcome = catch_unwind(run).unwrap_or_else(|_| Err("panic".to_owned()));
+        tally.runs += 1;
+        if let Err(what) = outcome {
+            tally.violations.push(format!("{name}, seed {seed}, call {call}: {what}"));
+        }
+        call += stride;
+    }
+    tally
+}
+
+fn new_oracle() -> Arc<Mutex<Oracle>> {
+    Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])))
+}
+
+fn host(disk: &Arc<SimDisk>) -> Host {
+    let mut host = disk.host();
+    host.vfs = Observed::new(Arc::clone(&host.vfs), Arc::new(Monitor::new()));
+    host
+}
+
+fn one(
+    seed: u64,
+    program: &[Step],
+    options: &EnvironmentOptions,
+    rule: FaultRule,
+    tally: &mut SweepTally,
+) -> Result<(), String> {
+    let disk = SimDisk::new(SimOptions::new(seed));
+    disk.faults(FaultPlan::none().and(rule));
+    let oracle = new_oracle();
+    match Life::open(host(&disk), options.clone(), Arc::clone(&oracle)) {
+        Err(error) if !crate::life::is_expected(&error) => {
+            return Err(format!("opening failed in an unexpected way: {error}"));
+        }
+        Err(_) => {}
+        Ok(life) => live(life, program, &disk, tally)?,
+    }
+    let struck = disk.counters().all().values().any(|count| *count > 0);
+    tally.struck += u64::from(struck);
+    let mut choices = Choices::new(seed ^ disk.calls());
+    let choice = match choices.below(3) {
+        0 => CrashChoice::Nothing,
+        1 => CrashChoice::All,
+        _ => CrashChoice::Subset(choices.next()),
+    };
+    let image = disk.reboot(choice);
+    let found = crate::explore::open_and_read(&image, None, options)?;
+    let oracle = oracle.lock().map_err(|_| "a panic under the oracle")?;
+    oracle.judge(&found, Failure::Power).map(|_| ())
+}
+
+/// Runs until the first error; then the environment must refuse to change anything if a write or
+/// a sync had failed.
+fn live(
+    mut life: Life,
+    program: &[Step],
+    disk: &Arc<SimDisk>,
+    tally: &mut SweepTally,
+) -> Result<(), String> {
+    for step in program {
+        match life.step(step) {
+            Ok(()) => {}
+            Err(End::Wrong(what)) => return Err(what),
+            Err(End::Error(error)) => {
+                if !crate::life::is_expected(&error) {
+                    return Err(format!("an unexpected error: {error}"));
+                }
+                let fired = disk.counters();
+                let writing = [Rule::SyncCacheKeeps, Rule::SyncCacheReverts, Rule::WriteFailed];
+                if writing.iter().any(|rule| fired.get(*rule) > 0) {
+                    tally.poisoned += 1;
+                    return life.refuses_to_change();
+                }
+                return Ok(());
+            }
+        }
+    }
+    tally.absorbed += 1;
+    match life.close() {
+        Err(End::Wrong(what)) => Err(what),
+        _ => Ok(()),
+    }
+}

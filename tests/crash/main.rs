@@ -9,8 +9,8 @@
 use campanile_tests::explore::{Effort, Tally, explore};
 use campanile_tests::life::tiny;
 use campanile_tests::workload::Shape;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -41,7 +41,8 @@ fn campaign(name: &str, share_percent: u64, shape: Shape, effort: Effort) {
     let total = total.into_inner().expect("the tally");
     report(name, &total);
     assert!(total.violations.is_empty(), "{} violations", total.violations.len());
-    let missed: Vec<_> = total.seen.keys().filter(|site| !total.sites.contains_key(*site)).collect();
+    let missed: Vec<_> =
+        total.seen.keys().filter(|site| !total.sites.contains_key(*site)).collect();
     assert!(missed.is_empty() || total.states < 5_000, "call sites never crashed at: {missed:?}");
     assert!(total.nested * 5 >= total.states, "too few crashes inside recovery");
 }

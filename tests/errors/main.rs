@@ -4,7 +4,7 @@
 use campanile_tests::life::tiny;
 use campanile_tests::sweep::{SweepTally, sweep};
 use campanile_tests::workload::Shape;
-use campanile_vfs::{Errno, Fault, FaultRule, SyncFailure, Trigger};
+use campanile_vfs::sim::{Errno, Fault, FaultRule, SyncFailure, Trigger};
 
 fn shapes() -> [(u64, Shape); 3] {
     let plain = Shape { catalog: false, volatile: false, relaxed: false, ..Shape::mixed(60) };

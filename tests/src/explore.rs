@@ -13,7 +13,8 @@ use crate::monitor::Monitor;
 use crate::oracle::{Failure, Oracle, State};
 use crate::workload::{Choices, Shape, Step, program};
 use campanile::{Environment, EnvironmentOptions};
-use campanile_vfs::{Call, CrashChoice, Host, Observed, Observer, Outcome, PendingInfo, SimDisk, SimOptions};
+use campanile_vfs::sim::{CrashChoice, PendingInfo, SimDisk, SimOptions};
+use campanile_vfs::{Call, Host, Observed, Observer, Outcome};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -177,7 +178,7 @@ impl Share {
 }
 
 /// Stands at every I/O call of one run and explores the crashes there.
-struct Watcher {
+pub(crate) struct Watcher {
     disk: Arc<SimDisk>,
     oracle: Arc<Mutex<Oracle>>,
     options: EnvironmentOptions,
@@ -229,7 +230,8 @@ impl Watcher {
             tally.states += 1;
             tally.nested += u64::from(self.depth > 1);
         }
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.recover(&image, oracle, failure, seed, &label)));
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| self.recover(&image, oracle, failure, seed, &label)));
         let outcome = outcome.unwrap_or_else(|panic| Err(format!("panic: {}", text_of(&panic))));
         if let Err(what) = outcome {
             let mut tally = self.tally.lock().expect("the tally");
@@ -315,7 +317,7 @@ pub(crate) fn open_and_read(
     let found = life::read_all(&env).map_err(|end| format!("does not read: {end:?}"))?;
     let report = env.verify().map_err(|error| format!("verify failed: {error}"))?;
     if !report.is_clean() {
-        return Err(format!("verify found: {report}"));
+        return Err(format!("verify found: {:?}", report.damage));
     }
     // The power goes before the environment can close: the next opening recovers once more.
     disk.crash();

@@ -9,8 +9,9 @@
 //! M5  The control file never names a redo point or checkpoint that the log has not made durable.
 
 use campanile_format::control::{CONTROL_SLOT_BYTES, Control};
-use campanile_format::ids::Lsn;
-use campanile_format::{names, page};
+use campanile_format::limits::PAGE_HEADER_BYTES;
+use campanile_format::meta::{FILE_FLAGS_AT, FLAG_NOT_DURABLE};
+use campanile_format::{Lsn, names, page};
 use campanile_vfs::{Call, CallKind, Observer, Outcome};
 use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
@@ -103,10 +104,11 @@ impl Observer for Monitor {
 
 impl Watched {
     fn check_pages(&mut self, file: u32, offset: u64, bytes: &[u8]) {
-        if self.volatile.contains(&file) || bytes.len() < page::HEADER_BYTES {
+        if self.volatile.contains(&file) || bytes.len() < PAGE_HEADER_BYTES {
             return;
         }
-        let lsn = Lsn(u64::from_le_bytes(bytes[8..16].try_into().expect("8 bytes")));
+        let lsn =
+            Lsn(u64::from_le_bytes(bytes[page::LSN..page::LSN + 8].try_into().expect("8 bytes")));
         let Some(log) = self.logs.get(&lsn.file()) else { return };
         assert!(
             u64::from(lsn.offset()) < log.durable,
@@ -173,4 +175,9 @@ impl Watched {
 
 fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn is_volatile_meta(page: &[u8]) -> bool {
+    let flags = page.get(FILE_FLAGS_AT..FILE_FLAGS_AT + 2);
+    flags.is_some_and(|flags| flags[0] & FLAG_NOT_DURABLE as u8 != 0)
 }

@@ -7,7 +7,8 @@ use crate::monitor::Monitor;
 use crate::oracle::{Failure, Oracle, State};
 use crate::workload::{Choices, Shape, Step, program};
 use campanile::EnvironmentOptions;
-use campanile_vfs::{CrashChoice, FaultPlan, FaultRule, Host, Observed, Rule, SimDisk, SimOptions};
+use campanile_vfs::sim::{CrashChoice, FaultPlan, FaultRule, Rule, SimDisk, SimOptions};
+use campanile_vfs::{Host, Observed};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 

@@ -49,6 +49,7 @@ pub enum Durability {
 }
 
 /// One step of a program. Databases go by number; steps that do not fit the moment are skipped.
+#[allow(missing_docs, reason = "the fields are named by what they are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Creates the database in the running transaction.
@@ -103,14 +104,7 @@ pub struct Shape {
 impl Shape {
     /// A short program with everything in it.
     pub fn mixed(steps: usize) -> Shape {
-        Shape {
-            steps,
-            databases: 3,
-            page_bytes: 512,
-            volatile: true,
-            catalog: true,
-            relaxed: true,
-        }
+        Shape { steps, databases: 3, page_bytes: 512, volatile: true, catalog: true, relaxed: true }
     }
 }
 

@@ -17,9 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("backup", &["vfs", "format", "wal", "pagestore", "txn"]),
     (
         "campanile",
-        &[
-            "vfs", "format", "lock", "wal", "pagestore", "txn", "btree", "recovery", "backup",
-        ],
+        &["vfs", "format", "lock", "wal", "pagestore", "txn", "btree", "recovery", "backup"],
     ),
     ("tools", &["campanile"]),
 ];
@@ -78,6 +76,7 @@ fn our_dependencies(manifest: &str) -> Vec<String> {
 
 #[test]
 fn the_reader_of_manifests_sees_an_edge_that_is_not_permitted() {
-    let manifest = "[dependencies]\ncampanile-wal.workspace = true\n[dev-dependencies]\ncampanile-vfs = 1\n";
+    let manifest =
+        "[dependencies]\ncampanile-wal.workspace = true\n[dev-dependencies]\ncampanile-vfs = 1\n";
     assert_eq!(our_dependencies(manifest), ["wal"]);
 }

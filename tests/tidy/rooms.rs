@@ -12,8 +12,16 @@ const COLUMNS_MAX: usize = 100;
 #[test]
 fn the_root_holds_exactly_the_agreed_entries() {
     let permitted = [
-        "Cargo.toml", "Cargo.lock", "README.md", "LICENSE-MIT", "LICENSE-APACHE", "crates",
-        "benches", "fuzz", "tests", "target",
+        "Cargo.toml",
+        "Cargo.lock",
+        "README.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "crates",
+        "benches",
+        "fuzz",
+        "tests",
+        "target",
     ];
     for entry in fs::read_dir(root()).expect("the root") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();

@@ -249,7 +249,7 @@ impl Watcher {
         label: &str,
     ) -> Result<(), String> {
         let pristine = image.fork();
-        let nested = (self.depth < self.effort.depth && seed % 3 == 0).then(|| {
+        let nested = (self.depth < self.effort.depth && seed.is_multiple_of(3)).then(|| {
             Arc::new(Watcher {
                 disk: Arc::clone(image),
                 oracle: Arc::new(Mutex::new(floor_for(&oracle, failure))),
@@ -265,7 +265,7 @@ impl Watcher {
         });
         let found = open_and_read(image, nested, &self.options)?;
         let k = oracle.judge(&found, failure)?;
-        if seed % 8 == 0 {
+        if seed.is_multiple_of(8) {
             let again = open_and_read(&image.reboot(CrashChoice::Nothing), None, &self.options)?;
             if again != found {
                 return Err(format!("state {k} changed after a crash right behind recovery"));
@@ -304,6 +304,20 @@ fn floor_for(oracle: &Oracle, failure: Failure) -> Oracle {
         oracle.forget_written();
     }
     oracle
+}
+
+/// A host on the disk, watched by the write-order monitor.
+pub fn watched(disk: &Arc<SimDisk>) -> Host {
+    watched_host(disk, None)
+}
+
+/// Takes the power away, gives it back, and reads what recovery brings; all pages are verified.
+pub fn crash_and_reopen(
+    disk: &Arc<SimDisk>,
+    options: &EnvironmentOptions,
+) -> Result<State, String> {
+    let image = disk.reboot(CrashChoice::Subset(disk.calls()));
+    open_and_read(&image, None, options)
 }
 
 pub(crate) fn open_and_read(

@@ -1,0 +1,83 @@
+//! The story: random programs over several databases, with savepoints, aborts, catalog changes and
+//! reopenings, at several page and cache sizes. After every check the environment shows exactly
+//! what a `BTreeMap` per database holds; at the end every page is in its place.
+
+use campanile::EnvironmentOptions;
+use campanile_tests::explore::{crash_and_reopen, watched};
+use campanile_tests::life::{End, Life, read_all, tiny};
+use campanile_tests::oracle::{Failure, Oracle, State};
+use campanile_tests::workload::{Shape, program};
+use campanile_vfs::sim::{SimDisk, SimOptions};
+use std::sync::{Arc, Mutex};
+
+fn programs(otherwise: u64) -> u64 {
+    let text = std::env::var("CAMPANILE_MODEL_PROGRAMS").ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+fn run(seed: u64, shape: Shape, options: &EnvironmentOptions) {
+    let disk = SimDisk::new(SimOptions::new(seed));
+    let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
+    let life = Life::open(watched(&disk), options.clone(), Arc::clone(&oracle))
+        .unwrap_or_else(|error| panic!("seed {seed}: does not open: {error}"));
+    let mut life = life;
+    for (number, step) in program(seed, shape).iter().enumerate() {
+        if let Err(end) = life.step(step) {
+            panic!("seed {seed}, step {number} {step:?}: {end:?}");
+        }
+    }
+    let report = life.env().verify().expect("verify runs");
+    assert!(report.is_clean(), "seed {seed}: {:?}", report.damage);
+    let shown = read_all(life.env()).unwrap_or_else(|end| panic!("seed {seed}: {end:?}"));
+    assert!(shown == *oracle.lock().expect("the oracle").newest(), "seed {seed}: content differs");
+    drop(life);
+    let found = crash_and_reopen(&disk, options);
+    let found = found.unwrap_or_else(|what| panic!("seed {seed}, after a crash: {what}"));
+    let verdict = oracle.lock().expect("the oracle").judge(&found, Failure::Power);
+    verdict.unwrap_or_else(|what| panic!("seed {seed}, after a crash: {what}"));
+}
+
+#[test]
+fn random_programs_agree_with_the_model_on_tiny_pages() {
+    for seed in 0..programs(60) {
+        run(seed, Shape::mixed(400), &tiny());
+    }
+}
+
+#[test]
+fn random_programs_agree_with_the_model_when_the_cache_holds_sixteen_pages() {
+    let options = tiny().cache_bytes(16 * 512);
+    for seed in 1000..1000 + programs(40) {
+        run(seed, Shape::mixed(300), &options);
+    }
+}
+
+#[test]
+fn random_programs_agree_with_the_model_on_ordinary_pages() {
+    let options = EnvironmentOptions::new()
+        .page_bytes(4096)
+        .cache_bytes(64 * 4096)
+        .log_file_bytes(256 * 1024)
+        .log_buffer_bytes(16 * 1024);
+    for seed in 2000..2000 + programs(20) {
+        let shape = Shape { page_bytes: 4096, ..Shape::mixed(800) };
+        run(seed, shape, &options);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_calls() {
+    for seed in 0..4 {
+        let hash = || {
+            let disk = SimDisk::new(SimOptions::new(seed));
+            let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
+            let life = Life::open(disk.host(), tiny(), oracle).expect("opens");
+            match life.run(&program(seed, Shape::mixed(150))) {
+                Ok(()) => disk.trace_hash(),
+                Err(End::Error(error)) => panic!("{error}"),
+                Err(End::Wrong(what)) => panic!("{what}"),
+            }
+        };
+        assert_eq!(hash(), hash(), "seed {seed} is not deterministic");
+    }
+}

@@ -6,7 +6,7 @@ use campanile::EnvironmentOptions;
 use campanile_tests::explore::{crash_and_reopen, watched};
 use campanile_tests::life::{End, Life, read_all, tiny};
 use campanile_tests::oracle::{Failure, Oracle, State};
-use campanile_tests::workload::{Shape, program};
+use campanile_tests::workload::{Shape, Step, program};
 use campanile_vfs::sim::{SimDisk, SimOptions};
 use std::sync::{Arc, Mutex};
 
@@ -26,12 +26,13 @@ fn run(seed: u64, shape: Shape, options: &EnvironmentOptions) {
             panic!("seed {seed}, step {number} {step:?}: {end:?}");
         }
     }
+    life.step(&Step::Abort).unwrap_or_else(|end| panic!("seed {seed}: {end:?}"));
     let report = life.env().verify().expect("verify runs");
     assert!(report.is_clean(), "seed {seed}: {:?}", report.damage);
     let shown = read_all(life.env()).unwrap_or_else(|end| panic!("seed {seed}: {end:?}"));
     assert!(shown == *oracle.lock().expect("the oracle").newest(), "seed {seed}: content differs");
-    drop(life);
     let found = crash_and_reopen(&disk, options);
+    drop(life);
     let found = found.unwrap_or_else(|what| panic!("seed {seed}, after a crash: {what}"));
     let verdict = oracle.lock().expect("the oracle").judge(&found, Failure::Power);
     verdict.unwrap_or_else(|what| panic!("seed {seed}, after a crash: {what}"));

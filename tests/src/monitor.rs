@@ -36,6 +36,8 @@ struct Watched {
     redo_durable: Option<Lsn>,
     redo_written: Option<Lsn>,
     failed: Option<String>,
+    /// What each open handle's file is called now: a spare becomes a log file by a rename.
+    handles: HashMap<u64, String>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,7 +58,7 @@ impl Observer for Monitor {
     /// is wrong then, whether or not anything is lost this time.
     fn before(&self, call: &Call<'_>) {
         let mut watched = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let name = file_name(call.path);
+        let name = watched.name_of(call);
         if call.kind == CallKind::Write {
             if let Some(cause) = &watched.failed {
                 panic!("M2: a write to {name} after {cause}");
@@ -78,7 +80,7 @@ impl Observer for Monitor {
 
     fn after(&self, call: &Call<'_>, outcome: Outcome<'_>) {
         let mut watched = self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let name = file_name(call.path);
+        let name = watched.name_of(call);
         if let Err(error) = outcome {
             let writes = call.kind == CallKind::Write && error.kind() != ErrorKind::Interrupted;
             if writes || matches!(call.kind, CallKind::SyncData | CallKind::SyncAll) {
@@ -90,8 +92,14 @@ impl Observer for Monitor {
             CallKind::Write => watched.learn_write(&name, call.offset, call.data),
             CallKind::SyncData | CallKind::SyncAll => watched.learn_sync(&name),
             CallKind::SyncDir => watched.unlisted.clear(),
+            CallKind::Open => {
+                watched.handles.insert(call.handle, name);
+            }
             CallKind::Rename => {
                 let target = call.target.map(file_name).unwrap_or_default();
+                for known in watched.handles.values_mut().filter(|known| **known == name) {
+                    known.clone_from(&target);
+                }
                 if let Some(number) = names::parse_log_file(&target) {
                     watched.unlisted.insert(number);
                     watched.logs.insert(number, Extent::default());
@@ -103,7 +111,15 @@ impl Observer for Monitor {
 }
 
 impl Watched {
+    fn name_of(&self, call: &Call<'_>) -> String {
+        let known = self.handles.get(&call.handle).filter(|_| call.kind != CallKind::Open);
+        known.cloned().unwrap_or_else(|| file_name(call.path))
+    }
+
     fn check_pages(&mut self, file: u32, offset: u64, bytes: &[u8]) {
+        if offset == 0 && is_volatile_meta(bytes) {
+            self.volatile.insert(file);
+        }
         if self.volatile.contains(&file) || bytes.len() < PAGE_HEADER_BYTES {
             return;
         }
@@ -152,12 +168,6 @@ impl Watched {
         if let Some(number) = names::parse_log_file(name) {
             let log = self.logs.entry(number).or_default();
             log.written = log.written.max(offset + bytes.len() as u64);
-        }
-        if let Some(file) = names::parse_data_file(name)
-            && offset == 0
-            && is_volatile_meta(bytes)
-        {
-            self.volatile.insert(file.0);
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Tally {
     pub nested: u64,
     /// Programs run to their end.
     pub programs: u64,
+    /// Calls that a recovery made at most, of late.
+    pub recovery_calls: u64,
     /// Times each kind of I/O call was crashed at, by phase, call and kind of file.
     pub sites: BTreeMap<String, u64>,
     /// Times each kind of I/O call was made at all.
@@ -83,7 +85,7 @@ pub fn explore(seed: u64, shape: Shape, options: &EnvironmentOptions, effort: Ef
         effort,
         depth: 1,
         phase: "run",
-        share: Mutex::new(Share::new(seed, effort.states, calls)),
+        share: Mutex::new(Share::spread(seed, effort.states, calls)),
         label: format!("seed {seed}"),
     });
     let host = watched_host(&disk, Some(watcher));
@@ -147,33 +149,47 @@ impl Observer for Both {
     }
 }
 
-/// How many crash states the next call deserves: spreads a budget over calls not yet made.
+/// How many crash states the next call deserves.
 #[derive(Debug)]
-struct Share {
-    choices: Choices,
-    budget: u64,
-    calls_left: u64,
+enum Share {
+    /// Spreads a budget over a known number of calls.
+    Spread { choices: Choices, budget: u64, calls_left: u64 },
+    /// One state at each of these calls of a recovery, by their index in it.
+    At { choices: Choices, next: u64, calls: Vec<u64> },
 }
 
 impl Share {
-    fn new(seed: u64, budget: u64, calls: u64) -> Share {
-        Share { choices: Choices::new(seed), budget, calls_left: calls.max(1) }
+    fn spread(seed: u64, budget: u64, calls: u64) -> Share {
+        Share::Spread { choices: Choices::new(seed), budget, calls_left: calls.max(1) }
     }
 
-    fn next(&mut self) -> u64 {
-        let expected = self.budget.div_ceil(self.calls_left.max(1));
-        self.calls_left = self.calls_left.saturating_sub(1);
-        let whole = self.budget / self.calls_left.max(1);
-        let states = if whole >= 1 { expected } else { self.sometimes() };
-        let states = states.min(self.budget);
-        self.budget -= states;
-        states
+    /// A few calls of a recovery that is expected to make so many.
+    fn few_of(seed: u64, expected: u64) -> Share {
+        let mut choices = Choices::new(seed);
+        let count = 1 + choices.below(3);
+        let calls = (0..count).map(|_| choices.below(expected + 4)).collect();
+        Share::At { choices, next: 0, calls }
     }
 
-    /// Fewer states than calls: this call gets one or two with the fitting probability.
-    fn sometimes(&mut self) -> u64 {
-        let per_call = (self.calls_left + 1).div_ceil(self.budget.max(1));
-        if self.budget > 0 && self.choices.one_in(per_call * 2) { 2 } else { 0 }
+    /// States for the call that is about to be made, and what decides how they look.
+    fn next(&mut self) -> (u64, Choices) {
+        match self {
+            Share::Spread { choices, budget, calls_left } => {
+                let states = if *budget >= *calls_left {
+                    budget.div_ceil(*calls_left)
+                } else {
+                    u64::from(*budget > 0 && choices.below(*calls_left) < *budget)
+                };
+                *budget -= states;
+                *calls_left = calls_left.saturating_sub(1).max(1);
+                (states, Choices::new(choices.next()))
+            }
+            Share::At { choices, next, calls } => {
+                let states = calls.iter().filter(|call| **call == *next).count();
+                *next += 1;
+                (states as u64, Choices::new(choices.next()))
+            }
+        }
     }
 }
 
@@ -203,11 +219,7 @@ impl Watcher {
         if self.disk.crashed() || (self.effort.stop_early && self.has_violation()) {
             return;
         }
-        let (states, mut choices) = {
-            let mut share = self.share.lock().expect("the share");
-            let states = share.next();
-            (states, Choices::new(share.choices.next()))
-        };
+        let (states, mut choices) = self.share.lock().expect("the share").next();
         let pending = self.disk.pending();
         for nth in 0..states {
             let (choice, failure) = choose(nth, &pending, &mut choices);
@@ -215,6 +227,17 @@ impl Watcher {
             let mut tally = self.tally.lock().expect("the tally");
             *tally.sites.entry(site.clone()).or_default() += 1;
         }
+    }
+
+    /// How many calls a recovery has made at most, of late.
+    fn recovery_calls(&self) -> u64 {
+        self.tally.lock().expect("the tally").recovery_calls.max(20)
+    }
+
+    fn learn_recovery_calls(&self, calls: u64) {
+        let mut tally = self.tally.lock().expect("the tally");
+        // Fades, so that one long recovery does not make all later positions miss.
+        tally.recovery_calls = calls.max(tally.recovery_calls - tally.recovery_calls / 8);
     }
 
     fn has_violation(&self) -> bool {
@@ -258,18 +281,21 @@ impl Watcher {
                 effort: self.effort,
                 depth: self.depth + 1,
                 phase: "recover",
-                // Recovery makes some dozens of calls; a few of them are crashed at each time.
-                share: Mutex::new(Share::new(seed, 1 + seed % 3, 40)),
+                share: Mutex::new(Share::few_of(seed, self.recovery_calls())),
                 label: label.to_owned(),
             })
         });
+        let before = image.calls();
         let found = open_and_read(image, nested, &self.options)?;
+        self.learn_recovery_calls(image.calls() - before);
         let k = oracle.judge(&found, failure)?;
         if seed.is_multiple_of(8) {
             let again = open_and_read(&image.reboot(CrashChoice::Nothing), None, &self.options)?;
-            if again != found {
-                return Err(format!("state {k} changed after a crash right behind recovery"));
-            }
+            let volatile = oracle.volatile().to_vec();
+            let settled = Oracle::starting_at(found.clone(), volatile);
+            settled.judge(&again, Failure::Power).map_err(|what| {
+                format!("state {k} changed after a crash right behind recovery: {what}")
+            })?;
             self.live_on(&pristine, found, seed)?;
         }
         Ok(())

@@ -260,8 +260,9 @@ impl Life {
         };
         let after = self.pending.clone();
         self.lock().issue(after);
-        txn.commit_with(asked)?;
-        self.lock().acknowledge(promise);
+        // A transaction that logged nothing had nothing to make durable: no promise is made.
+        let lsn = txn.commit_with(asked)?;
+        self.lock().acknowledge(if lsn.is_none() { Promise::None } else { promise });
         Ok(())
     }
 

@@ -181,6 +181,15 @@ impl Forest {
             self.backlog.work.lock().sweeps.remove(&file);
             return Ok(true);
         }
+        // Should this fail the file is not swept again, or it would fail for ever.
+        let swept = self.sweep_on(&tree, file);
+        if swept.is_err() {
+            self.backlog.work.lock().sweeps.remove(&file);
+        }
+        swept
+    }
+
+    fn sweep_on(&self, tree: &Tree<'_>, file: FileId) -> Result<bool, TreeError> {
         let mut got_on = false;
         for _ in 0..STEP_CHANGES {
             let Some(from) = self.backlog.sweep_from(file) else { break };

@@ -83,6 +83,9 @@ impl<'e> Tree<'e> {
         if fence.as_ref() != Some(&between) || node_of(&right).fences().0 != between {
             return Err(damaged(&left, "its fences are not those its parent says"));
         }
+        if level > 0 && node_of(&right).count() > 0 && node_of(&right).key(0) == between {
+            return Err(damaged(&right, "its first separator is its lower fence"));
+        }
         let image = self.joined(&left, &right, &between)?;
         let freed = right.id();
         let mut maps = self.txns.release(self.file, &[freed.page])?;

@@ -8,7 +8,7 @@
 
 use campanile_format::map::map_page;
 use campanile_format::record::Undo;
-use campanile_format::{FileId, Lsn, PageNo, PageOp, Value};
+use campanile_format::{FileId, Lsn, Node, PageNo, PageOp, Value, Words};
 use campanile_txn::{By, LogicalUndo, Transactions, Txn, TxnError};
 
 use crate::descend::{damaged, node_of};
@@ -82,21 +82,48 @@ impl Tree<'_> {
     /// Takes back a bulk load: the tree was untouched before it, so it is empty and every page but
     /// the fixed ones is free. Each step can be repeated, should a crash come in between.
     fn undo_load(&self, by: By<'_>) -> Result<(), TreeError> {
-        self.empty_root(By::System)?;
+        let below = self.empty_root(By::System)?;
+        self.drain(below)?;
         for group in 0..self.groups()? {
             let Some(map) = map_page(self.page_bytes(), group) else { break };
             let mut map = self.store().fresh(self.page_id(map))?;
             self.apply(By::System, &mut [one(&mut map, PageOp::FormatMap { group })], Undo::None)?;
         }
         self.txns.forget_space(self.file);
-        self.empty_root(by)
+        self.empty_root(by)?;
+        Ok(())
     }
 
-    fn empty_root(&self, by: By<'_>) -> Result<(), TreeError> {
+    /// Makes the root an empty leaf; gives its former children if those are inner nodes.
+    fn empty_root(&self, by: By<'_>) -> Result<Vec<PageNo>, TreeError> {
         let mut root = self.store().write(self.root())?;
+        let below = inner_children(&node_of(&root));
         let op =
             PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
         self.apply(by, &mut [one(&mut root, op)], Undo::None)?;
+        Ok(below)
+    }
+
+    /// Waits until no reader is on its way through these nodes, which the root has let go of: a
+    /// reader latches a child before it lets go of the parent, so whoever is still inside when a
+    /// node is latched exclusively is further down, and is met there.
+    fn drain(&self, mut level: Vec<PageNo>) -> Result<(), TreeError> {
+        while !level.is_empty() {
+            let mut below = Vec::new();
+            for page in level {
+                let latched = self.store().write(self.page_id(page))?;
+                below.extend(inner_children(&node_of(&latched)));
+            }
+            level = below;
+        }
         Ok(())
     }
+}
+
+/// The children of a node, if they are inner nodes themselves.
+fn inner_children(node: &Node<Words<'_>>) -> Vec<PageNo> {
+    if !node.is_node() || node.level() < 2 {
+        return Vec::new();
+    }
+    (0..=node.count()).map(|slot| node.child_at(slot.checked_sub(1))).collect()
 }

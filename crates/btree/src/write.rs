@@ -186,15 +186,18 @@ impl<'e> Tree<'e> {
     ) -> Result<Option<RoomFor<'e>>, TreeError> {
         for _ in 0..MAX_ATTEMPTS {
             let mut leaf = self.write_leaf(key)?;
-            if mode.forbids(is_live(&node_of(&leaf), key)) {
+            let node = node_of(&leaf);
+            let mut found = node.search(key);
+            if mode.forbids(found.is_ok_and(|slot| !node.is_ghost(slot))) {
                 return Ok(None);
             }
-            if !has_room(&node_of(&leaf), key, value) {
-                self.purge_ghosts(&mut leaf)?;
+            let mut fits = fits_at(&node, found, key, value);
+            if !fits && self.purge_ghosts(&mut leaf)? {
+                let node = node_of(&leaf);
+                found = node.search(key);
+                fits = fits_at(&node, found, key, value);
             }
-            let node = node_of(&leaf);
-            if has_room(&node, key, value) {
-                let found = node.search(key);
+            if fits {
                 return Ok(Some((leaf, found)));
             }
             drop(leaf);
@@ -239,14 +242,19 @@ impl<'e> Tree<'e> {
     }
 }
 
-/// Whether the leaf holds `key`, and not as a ghost.
-fn is_live<P: PageBytes>(node: &Node<P>, key: &[u8]) -> bool {
-    node.search(key).is_ok_and(|slot| !node.is_ghost(slot))
-}
-
 /// Whether an entry of `key` and `value` fits this leaf, in place of the one there if there is one.
 pub(crate) fn has_room<P: PageBytes>(node: &Node<P>, key: &[u8], value: &Value<'_>) -> bool {
-    match node.search(key) {
+    fits_at(node, node.search(key), key, value)
+}
+
+/// The same, where the search found its place.
+fn fits_at<P: PageBytes>(
+    node: &Node<P>,
+    found: Result<usize, usize>,
+    key: &[u8],
+    value: &Value<'_>,
+) -> bool {
+    match found {
         Ok(slot) => node.replacement_fits(slot, value),
         Err(_) => node.entry_fits(key.len(), value),
     }

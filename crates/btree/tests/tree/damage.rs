@@ -6,7 +6,7 @@ use campanile_btree::{Range, Reader, TreeError};
 use campanile_format::{PageId, PageNo, PageOp};
 use campanile_txn::{By, Change};
 
-use crate::rig::{Rig, Sizes};
+use crate::rig::{Dice, Rig, Sizes, times};
 
 fn filled() -> Rig {
     let rig = Rig::new(Sizes { frames: 64, ..Sizes::default() });
@@ -160,4 +160,89 @@ fn flipped_bits_on_disk_are_named_and_the_rest_is_still_checked() {
     let error = read_everything(&rig).unwrap_err();
     assert!(error.is_corruption(), "{error}");
     drop(Arc::clone(&rig.txns));
+}
+
+/// Pages that pass every check of a single page but do not belong together: whatever they say, every
+/// call ends, with an answer or a typed error.
+#[test]
+fn hostile_pages_neither_hang_nor_panic() {
+    let mut dice = Dice::new(77 + times());
+    for _ in 0..40 * times() {
+        let rig = filled();
+        let pages = rig.txns.store().page_count(rig.file).unwrap().min(120);
+        let rig = rig.reopen();
+        let path = rig.home.join("data").join(campanile_format::names::data_file(rig.file));
+        let file = rig.host.vfs.open(&path, campanile_vfs::Open::ReadWrite).unwrap();
+        for _ in 0..1 + dice.below(4) {
+            make_hostile(&rig, &*file, pages, &mut dice);
+        }
+        use_everything(&rig, &mut dice);
+    }
+}
+
+fn make_hostile(rig: &Rig, file: &dyn campanile_vfs::File, pages: u32, dice: &mut Dice) {
+    let (mut page, mut other) = (vec![0; 512], vec![0; 512]);
+    let number = 1 + dice.below(pages as usize - 1) as u32;
+    file.read_exact_at(&mut page, u64::from(number) * 512).unwrap();
+    let from = 1 + dice.below(pages as usize - 1) as u64;
+    file.read_exact_at(&mut other, from * 512).unwrap();
+    let node = campanile_format::Node::new(campanile_format::Plain(&page));
+    match dice.below(5) {
+        // Another page's content.
+        0 => page[4..].copy_from_slice(&other[4..]),
+        // Another level.
+        1 => page[5] = dice.below(4) as u8,
+        // Another child, or another first page of a long value.
+        2 | 3 if node.is_node() => {
+            let child = dice.below(pages as usize + 2) as u32;
+            let at = dice.below(node.count() + 1);
+            let offset = if at == node.count() || node.is_leaf() {
+                40
+            } else {
+                // The child of an entry stands behind its suffix.
+                let word = u64::from_le_bytes(page[64 + at * 8..72 + at * 8].try_into().unwrap());
+                (word & 0xffff) as usize + (word >> 16 & 0x3fff) as usize
+            };
+            if offset + 4 <= 512 {
+                page[offset..offset + 4].copy_from_slice(&child.to_le_bytes());
+            }
+        }
+        // Any byte.
+        _ => page[24 + dice.below(488)] ^= 1 << dice.below(8),
+    }
+    page[16..20].copy_from_slice(&number.to_le_bytes());
+    page[20..24].copy_from_slice(&rig.file.0.to_le_bytes());
+    campanile_format::page::seal(&mut page, PageId::new(rig.file, PageNo(number)));
+    file.write_all_at(&page, u64::from(number) * 512).unwrap();
+}
+
+/// Every kind of call; errors are fine.
+fn use_everything(rig: &Rig, dice: &mut Dice) {
+    let tree = rig.tree();
+    let _ = read_everything(rig);
+    let mut back = Range::all();
+    while let Ok(Some(_)) = back.next_back(&tree, Reader::Uncommitted) {}
+    let _ = tree.stats();
+    let _ = tree.verify().map(|report| report.findings.len());
+    for _ in 0..4 {
+        let mut txn = rig.begin();
+        for _ in 0..60 {
+            let key = format!("{:06}", dice.below(500)).into_bytes();
+            let _ = tree.get(Reader::Txn(&mut txn), &key);
+            let _ = match dice.below(3) {
+                0 => tree.delete(&mut txn, &key).map(|_| ()),
+                1 => tree.put(&mut txn, &key, &vec![3; dice.below(900)]).map(|_| ()),
+                _ => tree.put(&mut txn, &key, &[4; 90]).map(|_| ()),
+            };
+        }
+        let _ = tree.delete(&mut txn, b"large");
+        if dice.one_in(2) {
+            let _ = rig.txns.abort(txn);
+        } else {
+            let _ = rig.txns.commit(txn, campanile_txn::Durability::NoSync);
+        }
+        for _ in 0..50 {
+            let _ = rig.forest.clean(&rig.txns);
+        }
+    }
 }

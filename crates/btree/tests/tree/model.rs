@@ -1,13 +1,12 @@
 //! Random programs, many seeds and tastes. `CAMPANILE_SEEDS=50` runs fifty times as many seeds.
 
 use crate::program::{Met, Program, Taste};
-use crate::rig::Sizes;
+use crate::rig::{Sizes, times};
 
 const PLAIN: Taste = Taste { keys: 150, adversarial: false, large_one_in: 0 };
 
 fn run(seeds: std::ops::Range<u64>, sizes: Sizes, taste: Taste, durable: bool) -> Met {
-    let times = std::env::var("CAMPANILE_SEEDS").ok().and_then(|times| times.parse().ok());
-    let end = seeds.start + (seeds.end - seeds.start) * times.unwrap_or(1);
+    let end = seeds.start + (seeds.end - seeds.start) * times();
     let mut all = Met::default();
     for seed in seeds.start..end {
         let mut program = Program::new(seed, sizes, taste, durable);

@@ -183,6 +183,11 @@ fn open(
     (txns, forest)
 }
 
+/// How many times as many random cases as usual to run: `CAMPANILE_SEEDS`.
+pub fn times() -> u64 {
+    std::env::var("CAMPANILE_SEEDS").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
 /// Random numbers that are the same every time (xorshift64*).
 #[derive(Clone, Debug)]
 pub struct Dice(u64);

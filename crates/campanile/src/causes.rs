@@ -35,7 +35,7 @@ pub(crate) fn recovery(error: RecoveryError) -> Error {
 
 fn kind_of_tree(error: &TreeError) -> ErrorKind {
     match error {
-        TreeError::Corrupt { .. } => ErrorKind::Corrupt,
+        error if error.is_corruption() => ErrorKind::Corrupt,
         TreeError::KeyTooLong { .. }
         | TreeError::ValueTooLong { .. }
         | TreeError::NotAscending { .. } => ErrorKind::InvalidArgument,
@@ -81,11 +81,8 @@ fn kind_of_wal(error: &WalError) -> ErrorKind {
         WalError::RecordTooLarge { .. }
         | WalError::BadOptions { .. }
         | WalError::NoRecord { .. } => ErrorKind::InvalidArgument,
-        WalError::Corrupt { .. }
-        | WalError::Missing { .. }
-        | WalError::Foreign { .. }
-        | WalError::PastCleanEnd { .. } => ErrorKind::Corrupt,
-        WalError::Format { source, .. } if source.is_corruption() => ErrorKind::Corrupt,
+        WalError::PastCleanEnd { .. } => ErrorKind::Corrupt,
+        error if error.is_corruption() => ErrorKind::Corrupt,
         WalError::Format { .. } => ErrorKind::Unsupported,
         WalError::NotEmpty { .. } => ErrorKind::AlreadyExists,
         WalError::NoControl { .. } => ErrorKind::NotFound,
@@ -95,7 +92,7 @@ fn kind_of_wal(error: &WalError) -> ErrorKind {
 
 fn kind_of_store(error: &StoreError) -> ErrorKind {
     match error {
-        StoreError::Corrupt { .. } | StoreError::NeverWritten { .. } => ErrorKind::Corrupt,
+        error if error.is_corruption() => ErrorKind::Corrupt,
         StoreError::NoSuchFile { .. } => ErrorKind::NotFound,
         StoreError::CacheFull { .. } => ErrorKind::Busy,
         StoreError::PageSize { .. } => ErrorKind::InvalidArgument,

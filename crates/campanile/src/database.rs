@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use campanile_btree::Tree;
+use campanile_btree::{Tree, TreeError};
 use campanile_format::FileId;
 
 use crate::catalog::Row;
@@ -322,6 +322,9 @@ impl ValueReader<'_> {
 
 impl Read for ValueReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buf)
+        self.inner.read(buf).map_err(|error| match error.downcast::<TreeError>() {
+            Ok(error) => io::Error::other(causes::tree(error)),
+            Err(error) => error,
+        })
     }
 }

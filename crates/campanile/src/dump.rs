@@ -2,7 +2,7 @@
 //!
 //! Owns the walk over a database into a [`Writer`]. Promises that what it writes is one state of
 //! the database, the reader's, and that a dump that was cut short has no end mark. Must never
-//! hold more than one entry.
+//! hold more than one entry, nor all of a long value.
 
 use std::io::Write;
 
@@ -15,6 +15,8 @@ use crate::progress::Progress;
 use crate::text::{Format, Header, Writer};
 use crate::view::Reads;
 
+/// Values longer than this are not held in memory.
+const STREAMED_BYTES: u64 = 1 << 20;
 /// How many pairs go by between two reports of progress.
 pub(crate) const PAIRS_PER_REPORT: u64 = 1024;
 
@@ -107,11 +109,18 @@ fn dump_pairs<W: Write>(
     progress: &Progress,
 ) -> Result<DumpReport> {
     let mut report = DumpReport::default();
-    for entry in database.range(reader, ..)? {
-        let (key, value) = entry?;
-        writer.pair(&key, &value).map_err(writing)?;
+    let mut cursor = database.cursor(reader)?;
+    while cursor.next()? {
+        let key = cursor.key().unwrap_or_default().to_vec();
+        let len = cursor.value_len().unwrap_or(0);
+        if len > STREAMED_BYTES {
+            let Some(value) = database.value_reader(reader, &key)? else { continue };
+            writer.pair_streamed(&key, value).map_err(writing)?;
+        } else {
+            writer.pair(&key, cursor.value()?.unwrap_or_default()).map_err(writing)?;
+        }
         report.pairs += 1;
-        report.bytes += (key.len() + value.len()) as u64;
+        report.bytes += key.len() as u64 + len;
         if report.pairs.is_multiple_of(PAIRS_PER_REPORT) {
             progress.report("dump", report.pairs, None, "pairs")?;
         }
@@ -119,6 +128,10 @@ fn dump_pairs<W: Write>(
     Ok(report)
 }
 
+/// An error of the output, or of the value that was being copied there.
 fn writing(error: std::io::Error) -> Error {
-    Error::io("writing the dump", error)
+    match error.downcast::<Error>() {
+        Ok(error) => error,
+        Err(error) => Error::io("writing the dump", error),
+    }
 }

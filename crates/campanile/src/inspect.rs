@@ -8,7 +8,6 @@ mod log;
 
 use std::fmt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use campanile_format::names;
 use campanile_recovery::Outcome;
@@ -84,21 +83,14 @@ pub struct HomeInfo {
     pub clean_end: Option<Lsn>,
     /// When the control file was written, in microseconds since 1970.
     pub control_written_us: u64,
+    /// How long ago that was; 0 if the clock says it is yet to come.
+    pub control_age_seconds: u64,
     /// Log that recovery would have to read, at most.
     pub log_bytes_since_checkpoint: u64,
     /// Log files.
     pub log_files: Vec<HomeFile>,
     /// Data files.
     pub data_files: Vec<HomeFile>,
-}
-
-impl HomeInfo {
-    /// How long ago the last checkpoint was; 0 if the clock says it is yet to come.
-    #[must_use]
-    pub fn checkpoint_age_seconds(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        now.as_secs().saturating_sub(self.control_written_us / 1_000_000)
-    }
 }
 
 /// Looks at the home in the directory `home`.
@@ -146,6 +138,7 @@ pub fn home_on(host: &Host, home: impl AsRef<Path>) -> Result<HomeInfo> {
         redo: control.redo,
         clean_end: control.clean_end,
         control_written_us: control.time_us,
+        control_age_seconds: host.clock.now_us().saturating_sub(control.time_us) / 1_000_000,
         log_bytes_since_checkpoint: log_distance(control.redo, end, control.log_file_bytes),
         log_files,
         data_files,

@@ -144,10 +144,8 @@ impl Environment {
         let mut report = LoadReport::default();
         let result = load.sections(reader, &mut report);
         let Load { txn, committed, .. } = load;
-        if let Err(error) = result {
-            txn.abort()?;
-            return Err(error);
-        }
+        // An error rolls back by dropping the transaction.
+        result?;
         txn.commit()?;
         report.transactions = committed + 1;
         Ok(report)

@@ -39,9 +39,7 @@ fn once<T>(env: &Environment, body: &mut impl FnMut(&mut Transaction) -> Result<
             txn.commit()?;
             Ok(result)
         }
-        Err(error) => {
-            txn.abort()?;
-            Err(error)
-        }
+        // Dropping rolls back; what went wrong first is what the caller wants to know.
+        Err(error) => Err(error),
     }
 }

@@ -17,6 +17,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::{catalog, causes};
 
+/// How long a check waits for a writer to end before it gives up, so that a caller who has a
+/// transaction open himself learns of it.
+const LOCK_TIMEOUT_US: u64 = 30_000_000;
+
 /// What is checked.
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -81,7 +85,8 @@ impl VerifyReport {
 impl Environment {
     /// Checks every page of every database, and the files of the home against the catalog.
     ///
-    /// Writers wait until it is done. Damage is not an error of this call but what it reports.
+    /// Waits for running writers to end, and writers wait until it is done. Damage is not an error
+    /// of this call but what it reports.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -110,7 +115,12 @@ impl Environment {
 fn check(env: &Environment, options: &VerifyOptions) -> Result<VerifyReport> {
     let core = env.core();
     let _no_cleaning = core.cleaning.lock();
-    let mut txn = core.txns.begin(TxnOptions::default()).map_err(causes::txn)?;
+    let mut waiting = TxnOptions::default();
+    waiting.lock_timeout_us =
+        Some(core.options.lock_timeout.map_or(LOCK_TIMEOUT_US, |timeout| {
+            u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX)
+        }));
+    let mut txn = core.txns.begin(waiting).map_err(causes::txn)?;
     let result = Check { core, txn: &mut txn, report: VerifyReport::default() }.run(env, options);
     core.txns.abort(txn).map_err(causes::txn)?;
     result

@@ -65,6 +65,9 @@ pub struct Reader<R> {
     value: Vec<u8>,
 }
 
+/// What is done with a chunk of a line; it is told the offset of the chunk in the line.
+type TakeChunk<'t> = dyn FnMut(&[u8], usize) -> Result<(), String> + 't;
+
 enum DataLine {
     Item,
     End,
@@ -283,10 +286,7 @@ impl<R: BufRead> Reader<R> {
 
     /// Feeds one line to `take`, chunk by chunk with the offset of each in the line; false at the
     /// end of the text. The line end is not fed. An empty line is fed as one empty chunk.
-    fn read_line(
-        &mut self,
-        take: &mut dyn FnMut(&[u8], usize) -> std::result::Result<(), String>,
-    ) -> Result<bool> {
+    fn read_line(&mut self, take: &mut TakeChunk<'_>) -> Result<bool> {
         let mut at = 0;
         loop {
             let chunk = match self.input.fill_buf() {

@@ -87,7 +87,7 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     let before = inspect::home(home)?;
     let due = args.once
         || args.kilobytes.is_some_and(|kb| before.log_bytes_since_checkpoint >= kb * 1024)
-        || args.minutes.is_some_and(|minutes| before.checkpoint_age_seconds() >= minutes * 60);
+        || args.minutes.is_some_and(|minutes| before.control_age_seconds >= minutes * 60);
     let mut outcome = Outcome {
         home: home.display().to_string(),
         recovered: false,

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use campanile_format::map::{self, ROOT_PAGE};
+use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, Undo};
 use campanile_format::{FileId, Lsn, MetaFields, PageId, PageNo, PageOp};
 use campanile_pagestore::FileFlags;
@@ -76,7 +77,7 @@ impl Transactions {
         {
             let _pending = self.pending_files.begin(self.wal().end());
             let (lsn, _) = self.append(Some(txn), Body::FileCreate { file, durable })?;
-            self.wal().flush(lsn)?;
+            self.flush_before_names(lsn)?;
             self.store().create_file(file, FileFlags { durable })?;
         }
         self.format_file(By::Txn(txn), file, durable)
@@ -127,7 +128,7 @@ impl Transactions {
         self.poison().check()?;
         let _pending = self.pending_files.begin(self.wal().end());
         let (lsn, _) = self.append(None, Body::FileRemove { file })?;
-        self.wal().flush(lsn)?;
+        self.flush_before_names(lsn)?;
         self.drop_file(file)
     }
 
@@ -142,8 +143,16 @@ impl Transactions {
         let action = FileAction::RemoveFile(file);
         let body = Body::Compensate { undo_next, changes: Vec::new(), action };
         let (lsn, _) = self.append(Some(txn), body)?;
-        self.wal().flush(lsn)?;
+        self.flush_before_names(lsn)?;
         self.drop_file(file)
+    }
+
+    /// A directory never shows what the log could lose.
+    fn flush_before_names(&self, lsn: Lsn) -> Result<(), TxnError> {
+        if !planted::is(Bug::FileRemovedBeforeCommit) {
+            self.wal().flush(lsn)?;
+        }
+        Ok(())
     }
 
     /// Takes the file off the disk, if it is there: its creation may have been cut short.

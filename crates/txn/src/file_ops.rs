@@ -84,20 +84,26 @@ impl Transactions {
     }
 
     /// Writes the first pages of a file: meta page, first map, empty root.
+    ///
+    /// The meta page of a file that is not durable is there already, on disk, and is never
+    /// written again: it is what tells recovery to empty the file, and a write that nobody syncs
+    /// could tear it.
     fn format_file(&self, by: By<'_>, file: FileId, durable: bool) -> Result<(), TxnError> {
         let store = self.store();
         let page = |page| PageId::new(file, page);
-        let mut meta = store.fresh(page(META))?;
+        let mut meta = if durable { Some(store.fresh(page(META))?) } else { None };
         let mut root = store.fresh(page(ROOT_PAGE))?;
         let mut map = store.fresh(page(FIRST_MAP))?;
         let fields = MetaFields::new(self.environment(), store.page_bytes(), durable);
         let root_op =
             PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
-        let mut changes = [
-            Change::new(&mut meta, vec![PageOp::FormatMeta(fields)]),
+        let mut changes = vec![
             Change::new(&mut root, vec![root_op]),
             Change::new(&mut map, vec![PageOp::FormatMap { group: 0 }]),
         ];
+        if let Some(meta) = &mut meta {
+            changes.insert(0, Change::new(meta, vec![PageOp::FormatMeta(fields)]));
+        }
         self.apply(by, &mut changes, Undo::None)?;
         Ok(())
     }

@@ -152,29 +152,3 @@ fn soak() {
     }
     println!("{states} crash states of seeds {wanted}");
 }
-
-#[test]
-fn zz_debug() {
-    let seed: u64 = 1039;
-    let at = 354;
-    let mut program = programs::setup();
-    program.extend(programs::random(seed, 40 + (seed % 5) as usize * 40));
-    let disk = SimDisk::new(SimOptions { collateral: false, ..SimOptions::harsh(seed) });
-    let opened = open_disk(&disk).unwrap();
-    let mut life = Life::begin(&disk, opened, Default::default());
-    disk.capture_crash_points();
-    disk.log_calls(true);
-    for op in &program {
-        let before = disk.calls();
-        life.step(op).unwrap();
-        println!("{before}..{} end {} durable {} {op:?} ", disk.calls(), life.txns.wal().end(), life.txns.wal().durable());
-        if disk.calls() > at + 5 { break; }
-    }
-    for c in disk.calls_log().iter().filter(|c| c.index > at - 60 && c.index < at + 3) { println!("{} {:?} {} {} {}", c.index, c.kind, c.path.display(), c.offset, c.len); }
-    let points = disk.take_crash_points();
-    let point = points.iter().find(|p| p.call == at).unwrap();
-    let disk = point.disk.reboot(campanile_vfs::sim::CrashChoice::Subset(18229444698475771501));
-    let opened = open_disk(&disk).unwrap();
-    println!("{}", opened.report);
-    println!("{:?}", opened.transactions.store().files());
-}

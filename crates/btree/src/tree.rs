@@ -226,6 +226,11 @@ impl<'e> Tree<'e> {
         txn: &mut Txn,
         steps: impl FnOnce(&Self, &mut Txn) -> Result<R, TreeError>,
     ) -> Result<R, TreeError> {
+        if let Some(why) = txn.failure() {
+            // Nothing may look taken back that is not.
+            let why = why.to_owned();
+            return Err(TxnError::MustRollBack { txn: txn.id(), why }.into());
+        }
         let start = self.txns.savepoint(txn);
         let error = match steps(self, txn) {
             Ok(result) => return Ok(result),

@@ -89,6 +89,21 @@ fn savepoints_take_back_the_end_only() {
 }
 
 #[test]
+fn a_failed_transaction_takes_nothing_more_until_it_is_rolled_back() {
+    let rig = Rig::new(Sizes::default());
+    let mut txn = rig.begin();
+    let savepoint = rig.txns.savepoint(&txn);
+    txn.fail("as a test");
+    for _ in 0..2 {
+        assert!(rig.tree().put(&mut txn, b"k", b"v").is_err());
+        assert!(rig.tree().delete(&mut txn, b"k").is_err());
+    }
+    rig.txns.rollback_to(&mut txn, &savepoint).unwrap();
+    assert!(!rig.tree().put(&mut txn, b"k", b"v").unwrap());
+    rig.commit(txn);
+}
+
+#[test]
 fn an_operation_that_fails_half_way_leaves_nothing_behind() {
     let rig = Rig::new(Sizes::default());
     let tree = rig.tree();

@@ -2,7 +2,7 @@
 //! may not lose what it acknowledged, hang, or go on writing after a failed write or sync.
 
 use campanile_tests::life::tiny;
-use campanile_tests::sweep::{SweepTally, sweep};
+use campanile_tests::sweep::{SweepTally, sweep, sweep_recovery};
 use campanile_tests::workload::Shape;
 use campanile_vfs::sim::{Errno, Fault, FaultRule, SyncFailure, Trigger};
 
@@ -94,4 +94,33 @@ fn a_failed_read_loses_nothing() {
 #[test]
 fn failing_metadata_calls_lose_nothing() {
     sweep_all("F8", Fault::MetadataFails);
+}
+
+#[test]
+fn a_recovery_that_fails_leaves_everything_for_the_next_one() {
+    let faults = [
+        ("read", Fault::ReadFails),
+        ("write", Fault::WriteFails(Errno::Eio)),
+        ("sync", Fault::SyncFails(SyncFailure::CacheKeepsNew)),
+        ("reverting sync", Fault::SyncFails(SyncFailure::CacheReverts)),
+        ("space", Fault::NoSpace),
+        ("metadata", Fault::MetadataFails),
+    ];
+    let mut runs = 0;
+    for (name, fault) in faults {
+        for (seed, shape) in shapes() {
+            for from_then_on in [false, true] {
+                let trigger = |call| match from_then_on {
+                    true => Trigger::FromCall(call),
+                    false => Trigger::Call(call),
+                };
+                let rule = |call| FaultRule::new(fault, trigger(call));
+                let stride = stride().div_ceil(2);
+                let tally = sweep_recovery(seed, shape, &tiny(), stride, name, rule);
+                runs += tally.runs;
+                assert!(tally.violations.is_empty(), "{}", tally.violations[0]);
+            }
+        }
+    }
+    println!("{runs} recoveries with a failing call, 0 violations");
 }

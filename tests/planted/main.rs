@@ -7,7 +7,7 @@
 use campanile_format::planted::{self, Bug};
 use campanile_tests::explore::{Effort, explore};
 use campanile_tests::life::tiny;
-use campanile_tests::sweep::sweep;
+use campanile_tests::sweep::{sweep, sweep_recovery};
 use campanile_tests::workload::Shape;
 use campanile_vfs::sim::{Errno, Fault, FaultRule, SyncFailure, Trigger};
 
@@ -27,7 +27,6 @@ const SHOWN_BY_CRASHES: &[Bug] = &[
     Bug::AppendAfterTornTail,
     Bug::FrameChecksumIgnored,
     Bug::PageWrittenBeforeLog,
-    Bug::CleanBeforeSync,
     Bug::DoubleWriteSkipped,
     Bug::DoubleWriteNotSynced,
     Bug::DataSyncSkippedBeforeCheckpoint,
@@ -46,6 +45,9 @@ const SHOWN_BY_CRASHES: &[Bug] = &[
     Bug::FileRemovedBeforeCommit,
 ];
 
+// Not here: CleanBeforeSync and FollowerWokenEarly need a second thread between two steps; the
+// tests of `pagestore` and of `wal` catch them.
+
 /// Bugs in how failing calls are treated: the error sweep finds them.
 const SHOWN_BY_ERRORS: &[Bug] = &[
     Bug::LogSyncErrorIgnored,
@@ -53,7 +55,6 @@ const SHOWN_BY_ERRORS: &[Bug] = &[
     Bug::PageWriteErrorIgnored,
     Bug::PoisonForgotten,
     Bug::ReadErrorTakenForEnd,
-    Bug::FollowerWokenEarly,
 ];
 
 fn found_by_crashes() -> Option<String> {
@@ -79,6 +80,11 @@ fn found_by_errors() -> Option<String> {
         ("failed read", Fault::ReadFails),
     ];
     for seed in 0..SEEDS / 10 {
+        let rule = |call| FaultRule::new(Fault::ReadFails, Trigger::Call(call));
+        let tally = sweep_recovery(seed, Shape::mixed(90), &tiny(), 1, "failed read", rule);
+        if let Some(violation) = tally.violations.first() {
+            return Some(format!("{} recoveries: {violation}", tally.runs));
+        }
         for (name, fault) in faults {
             let rule = |call| FaultRule::new(fault, Trigger::Call(call));
             let tally = sweep(seed, Shape::mixed(60), &tiny(), 5, name, rule);

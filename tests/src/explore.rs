@@ -18,7 +18,7 @@ use campanile_vfs::{Call, Host, Observed, Observer, Outcome};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What was explored; every claim in a report comes from these counts.
 #[derive(Clone, Debug, Default)]
@@ -89,14 +89,17 @@ pub fn explore(seed: u64, shape: Shape, options: &EnvironmentOptions, effort: Ef
         label: format!("seed {seed}"),
     });
     let host = watched_host(&disk, Some(watcher));
-    let end = Life::open(host, options.clone(), oracle)
-        .map_err(End::from)
-        .and_then(|life| life.run(&program));
-    let mut tally = tally.lock().expect("the tally").clone();
+    let run = || {
+        let life = Life::open(host, options.clone(), oracle)?;
+        life.run(&program)
+    };
+    let end = catch_unwind(AssertUnwindSafe(run));
+    let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match end {
-        Ok(()) => tally.programs += 1,
-        Err(End::Wrong(what)) => tally.violations.push(format!("seed {seed}: {what}")),
-        Err(End::Error(error)) => tally.violations.push(format!("seed {seed}: {error}")),
+        Ok(Ok(())) => tally.programs += 1,
+        Ok(Err(End::Wrong(what))) => tally.violations.push(format!("seed {seed}: {what}")),
+        Ok(Err(End::Error(error))) => tally.violations.push(format!("seed {seed}: {error}")),
+        Err(panic) => tally.violations.push(format!("seed {seed}: {}", text_of(&panic))),
     }
     tally
 }
@@ -123,10 +126,11 @@ fn count_calls(seed: u64, program: &[Step], options: &EnvironmentOptions, effort
     let disk = SimDisk::new(sim_options(seed, effort));
     let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
     let host = watched_host(&disk, None);
-    if let Ok(life) = Life::open(host, options.clone(), oracle) {
-        // What goes wrong here goes wrong in the explored run too, and is reported there.
-        let _ = life.run(program);
-    }
+    // What goes wrong here goes wrong in the explored run too, and is reported there.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        let life = Life::open(host, options.clone(), oracle)?;
+        life.run(program)
+    }));
     disk.calls()
 }
 
@@ -395,7 +399,7 @@ fn site_of(call: &Call<'_>) -> String {
     format!("{} {kind}", call.kind.name())
 }
 
-fn text_of(panic: &Box<dyn std::any::Any + Send>) -> String {
+pub(crate) fn text_of(panic: &Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "of unknown cause".to_owned())

@@ -2,6 +2,7 @@
 //! fails, nothing acknowledged is lost, nothing hangs, and an environment whose write or sync
 //! failed says so until it is reopened.
 
+use crate::explore::text_of;
 use crate::life::{End, Life};
 use crate::monitor::Monitor;
 use crate::oracle::{Failure, Oracle, State};
@@ -42,15 +43,16 @@ pub fn sweep(
     let calls = {
         let disk = SimDisk::new(SimOptions::new(seed));
         let oracle = new_oracle();
-        if let Ok(life) = Life::open(host(&disk), options.clone(), oracle) {
-            let _ = life.run(&program);
-        }
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let life = Life::open(host(&disk), options.clone(), oracle)?;
+            life.run(&program)
+        }));
         disk.calls()
     };
     let mut call = seed % stride;
     while call < calls {
         let run = AssertUnwindSafe(|| one(seed, &program, options, rule(call), &mut tally));
-        let outcome = catch_unwind(run).unwrap_or_else(|_| Err("panic".to_owned()));
+        let outcome = catch_unwind(run).unwrap_or_else(|panic| Err(text_of(&panic)));
         tally.runs += 1;
         if let Err(what) = outcome {
             tally.violations.push(format!("{name}, seed {seed}, call {call}: {what}"));
@@ -58,6 +60,75 @@ pub fn sweep(
         call += stride;
     }
     tally
+}
+
+/// As [`sweep`], but the fault strikes while the environment recovers from a crash in the middle of
+/// the program. The failed recovery must leave everything for the next one.
+pub fn sweep_recovery(
+    seed: u64,
+    shape: Shape,
+    options: &EnvironmentOptions,
+    stride: u64,
+    name: &str,
+    rule: impl Fn(u64) -> FaultRule,
+) -> SweepTally {
+    let program = program(seed, shape);
+    let mut tally = SweepTally::default();
+    let disk = SimDisk::new(SimOptions::new(seed));
+    let oracle = new_oracle();
+    let Ok(mut life) = Life::open(host(&disk), options.clone(), Arc::clone(&oracle)) else {
+        tally.violations.push(format!("{name}, seed {seed}: does not open"));
+        return tally;
+    };
+    for step in &program[..program.len() * 3 / 4] {
+        if let Err(end) = life.step(step) {
+            tally.violations.push(format!("{name}, seed {seed}: {end:?}"));
+            return tally;
+        }
+    }
+    let crashed = disk.reboot(CrashChoice::Subset(seed));
+    let mut calls = {
+        let image = crashed.fork();
+        let before = image.calls();
+        let _ = crate::explore::open_and_read(&image, None, options);
+        image.calls() - before
+    };
+    while calls > 0 {
+        calls = calls.saturating_sub(stride);
+        let image = crashed.fork();
+        let planned = rule(image.calls() + calls);
+        let run = AssertUnwindSafe(|| recover_twice(&image, options, planned, &oracle, &mut tally));
+        let outcome = catch_unwind(run).unwrap_or_else(|panic| Err(text_of(&panic)));
+        tally.runs += 1;
+        if let Err(what) = outcome {
+            tally.violations.push(format!("{name}, seed {seed}, recovery call {calls}: {what}"));
+        }
+    }
+    tally
+}
+
+fn recover_twice(
+    image: &Arc<SimDisk>,
+    options: &EnvironmentOptions,
+    rule: FaultRule,
+    oracle: &Arc<Mutex<Oracle>>,
+    tally: &mut SweepTally,
+) -> Result<(), String> {
+    image.faults(FaultPlan::none().and(rule));
+    let judge = |found: &State| {
+        let oracle = oracle.lock().map_err(|_| "a panic under the oracle")?;
+        oracle.judge(found, Failure::Power).map(|_| ())
+    };
+    // With the fault, recovery may fail; what it may not do is give a wrong answer.
+    match crate::explore::open_and_read(image, None, options) {
+        Ok(found) => {
+            tally.absorbed += 1;
+            judge(&found)?;
+        }
+        Err(_) => tally.struck += 1,
+    }
+    let found = crate::explore::open_and_read(&image.reboot(CrashChoice::Nothing), None, options)?;
+    judge(&found)
 }
 
 fn new_oracle() -> Arc<Mutex<Oracle>> {

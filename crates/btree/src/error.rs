@@ -82,7 +82,7 @@ impl TreeError {
         match self {
             TreeError::Corrupt { .. } => true,
             TreeError::Store(error) | TreeError::Txn(TxnError::Store(error)) => {
-                error.is_corruption()
+                matches!(error, StoreError::Corrupt { .. })
             }
             TreeError::Txn(TxnError::Misfit { .. } | TxnError::BrokenChain { .. }) => true,
             _ => false,

@@ -25,8 +25,6 @@ use crate::view::Reader;
 
 /// In place of a first page: the whole file.
 const WHOLE_FILE: u32 = u32::MAX;
-/// Leaves of the graveyard looked at in one step of the cleaner.
-const STEP_LEAVES: usize = 16;
 /// Pages freed by one record at most.
 const RECORD_PAGES: u64 = 65536;
 
@@ -71,15 +69,6 @@ impl Grave {
         let end = u64::from(bit) + u64::from(self.pages);
         self.is_whole_file() || self.pages > 0 && end <= u64::from(pages_per_group(page_bytes))
     }
-}
-
-/// Where the cleaner's walk through the graveyard stands.
-#[derive(Debug, Default)]
-pub(crate) struct Round {
-    /// Leaves below this key are done; `None` between two walks.
-    next: Option<Vec<u8>>,
-    /// The walk left rows where they are.
-    rows_left: bool,
 }
 
 /// What a purge of the graveyard gave back.
@@ -196,35 +185,27 @@ impl Forest {
         Ok(report)
     }
 
-    /// The cleaner's share: one record's worth, or a few leaves of a walk through the graveyard.
-    /// False at the end of a walk that found nothing to free.
+    /// The cleaner's share: one record's worth, wherever there is one.
     pub(crate) fn purge_some_graves(&self, txns: &Transactions) -> Result<bool, TreeError> {
-        let mut round = self.backlog.grave_round.lock();
-        let mut key = round.next.take().unwrap_or_else(|| {
-            // Cleared first: a row that comes while we look sets it again.
-            self.backlog.graves.store(false, Ordering::Release);
-            round.rows_left = false;
-            Vec::new()
-        });
+        // Cleared first: a row that comes while we look sets it again.
+        self.backlog.graves.store(false, Ordering::Release);
         let graveyard = self.tree(txns, FileId::GRAVEYARD);
-        for _ in 0..STEP_LEAVES {
-            let found = !graveyard.purge_graves_at(&key)?.is_nothing();
+        let mut from = Some(Vec::new());
+        let mut rows_left = false;
+        while let Some(key) = from {
+            if !graveyard.purge_graves_at(&key)?.is_nothing() {
+                self.backlog.graves.store(true, Ordering::Release);
+                return Ok(true);
+            }
             let leaf = graveyard.read_leaf(Target::At(&key))?;
             let node = node_of(&leaf);
-            round.rows_left |= (0..node.count()).any(|slot| !node.is_ghost(slot));
-            if found {
-                break;
-            }
-            let Some(fence) = node.fences().1 else {
-                let again = round.rows_left;
-                self.backlog.graves.fetch_or(again, Ordering::Release);
-                return Ok(false);
-            };
-            key = fence;
+            rows_left |= (0..node.count()).any(|slot| !node.is_ghost(slot));
+            from = node.fences().1;
         }
-        round.next = Some(key);
-        self.backlog.graves.store(true, Ordering::Release);
-        Ok(true)
+        if rows_left {
+            self.backlog.graves.store(true, Ordering::Release);
+        }
+        Ok(false)
     }
 }
 

@@ -11,6 +11,7 @@
 use campanile_format::overflow;
 use campanile_format::page::{self, Kind};
 use campanile_format::{Node, OverflowRef, PageId, PageNo, Plain, ValueLoc, validate};
+use campanile_pagestore::StoreError;
 
 use crate::error::TreeError;
 use crate::stats::TreeStats;
@@ -121,7 +122,7 @@ impl<'e> Walk<'e> {
                 latched.copy_page(into);
                 Ok(true)
             }
-            Err(error) if error.is_corruption() => {
+            Err(error @ (StoreError::Corrupt { .. } | StoreError::NeverWritten { .. })) => {
                 self.lost(id, error.to_string());
                 Ok(false)
             }
@@ -278,7 +279,9 @@ impl<'e> Walk<'e> {
                 let what = format!("{what} (value of key {} on {leaf})", hex(key));
                 self.lost(page, what);
             }
-            Err(error) if error.is_corruption() => {
+            Err(TreeError::Store(
+                error @ (StoreError::Corrupt { .. } | StoreError::NeverWritten { .. }),
+            )) => {
                 let what = format!("{error} (value of key {} on {leaf})", hex(key));
                 self.lost(self.tree.page_id(overflow.first), what);
             }

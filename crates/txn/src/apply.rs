@@ -6,7 +6,6 @@
 //! logged. Must never: return an error after the record was appended without poisoning the
 //! environment.
 
-use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, PageChange, Record, Undo};
 use campanile_format::{Lsn, PageOp, TxnId, page_op};
 use campanile_pagestore::PageWrite;
@@ -84,10 +83,7 @@ impl Transactions {
             }
             By::Compensate { txn, undo_next } => {
                 assert!(undo == Undo::None, "what undoes is never undone");
-                if planted::is(Bug::CompensationSkipped) {
-                    txn.entry.progress().undo_next = undo_next;
-                    Ok(self.apply_unlogged(changes))
-                } else if any_durable {
+                if any_durable {
                     self.log_and_apply(Some(txn), changes, &durable, undo, Some(undo_next))
                 } else {
                     Ok(self.apply_unlogged(changes))
@@ -108,14 +104,7 @@ impl Transactions {
     }
 
     fn which_are_durable(&self, changes: &[Change<'_, '_, '_>]) -> Result<Vec<bool>, TxnError> {
-        let is_durable = |change: &Change<'_, '_, '_>| {
-            let map = matches!(change.ops.last(), Some(PageOp::MapSet { .. }));
-            if map && planted::is(Bug::AllocationNotLogged) {
-                return Ok(false);
-            }
-            self.is_durable(change.page.id().file)
-        };
-        changes.iter().map(is_durable).collect()
+        changes.iter().map(|change| self.is_durable(change.page.id().file)).collect()
     }
 
     /// Announces the changes to the page store, appends the record, changes the pages.
@@ -204,12 +193,7 @@ impl Transactions {
         self.list(txn);
         let mut progress = txn.entry.progress();
         assert!(progress.phase != Phase::Ended, "{} has ended", txn.id());
-        let mut record = Record { txn: txn.id(), prev: progress.last, body };
-        if let Body::Compensate { undo_next, .. } = &mut record.body
-            && planted::is(Bug::UndoNextWrong)
-        {
-            *undo_next = progress.last;
-        }
+        let record = Record { txn: txn.id(), prev: progress.last, body };
         let lsn = self.wal().append(&record)?;
         assert!(lsn >= progress.first && lsn > progress.last, "the log goes forward");
         note(&mut progress, &record.body, lsn);

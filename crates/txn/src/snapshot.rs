@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use campanile_format::Lsn;
-use campanile_format::planted::{self, Bug};
 use parking_lot::Mutex;
 
 use crate::table::Table;
@@ -71,9 +70,7 @@ impl Register {
         let read_sequence = self.published.load(Ordering::Acquire);
         let number = live.next;
         live.next += 1;
-        if !planted::is(Bug::SnapshotNotRegistered) {
-            live.bounds.insert(number, (read_sequence, low_lsn));
-        }
+        live.bounds.insert(number, (read_sequence, low_lsn));
         Snapshot { register: Arc::clone(self), number, read_sequence, low_lsn }
     }
 

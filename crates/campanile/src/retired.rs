@@ -2,9 +2,9 @@
 //!
 //! Owns the answer to "which file does this handle mean, for this reader?". A handle holds the
 //! file that its database had when it was opened; dropping or emptying the database retires that
-//! file. Promises that a reader is led on only by retirements it can see: its own, and those
-//! committed before it was taken. File numbers are never reused, so an entry is true for ever.
-//! Must never touch a page.
+//! file. Promises that a reader is led on only by retirements it can see (its own, and those
+//! committed before it was taken), and led back over those it cannot see. File numbers are never
+//! reused, so an entry is true for ever. Must never touch a page.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,15 @@ pub(crate) struct Retirement {
 pub(crate) struct Retired {
     /// Number of the last commit that retired something.
     generation: AtomicU64,
-    files: RwLock<HashMap<FileId, (u64, Fate)>>,
+    files: RwLock<Files>,
+}
+
+#[derive(Debug, Default)]
+struct Files {
+    /// A file that was left, by which commit, for what.
+    fates: HashMap<FileId, (u64, Fate)>,
+    /// A file that replaced another one, by which commit, and that one.
+    origins: HashMap<FileId, (u64, FileId)>,
 }
 
 impl Retired {
@@ -59,7 +67,10 @@ impl Retired {
         let done = commit()?;
         let generation = self.generation.load(Ordering::Relaxed) + 1;
         for retirement in retirements {
-            files.insert(retirement.file, (generation, retirement.fate));
+            files.fates.insert(retirement.file, (generation, retirement.fate));
+            if let Fate::Replaced(by) = retirement.fate {
+                files.origins.insert(by, (generation, retirement.file));
+            }
         }
         self.generation.store(generation, Ordering::Release);
         Ok(done)
@@ -68,14 +79,21 @@ impl Retired {
     /// The file that `file` means for a reader that sees commits up to `generation` and its own
     /// retirements; `None` if the database was dropped.
     pub fn resolve(&self, file: FileId, generation: u64, own: &[Retirement]) -> Option<FileId> {
-        if generation == 0 && own.is_empty() {
+        if self.newest() == 0 && own.is_empty() {
             return Some(file);
         }
         let files = self.files.read();
         let mut file = file;
+        // A handle that is younger than its reader: back to what the reader sees.
+        while let Some((at, from)) = files.origins.get(&file)
+            && *at > generation
+        {
+            file = *from;
+        }
         loop {
             let own = own.iter().find(|own| own.file == file).map(|own| own.fate);
-            let seen = files.get(&file).filter(|(at, _)| *at <= generation).map(|(_, fate)| *fate);
+            let seen =
+                files.fates.get(&file).filter(|(at, _)| *at <= generation).map(|(_, fate)| *fate);
             match own.or(seen) {
                 None => return Some(file),
                 Some(Fate::Dropped) => return None,
@@ -107,6 +125,8 @@ mod tests {
         retired.publish(&own, || Ok::<_, ()>(())).unwrap();
         assert_eq!(retired.resolve(A, before, &[]), Some(A), "an older reader");
         assert_eq!(retired.resolve(A, retired.newest(), &[]), Some(B));
+        assert_eq!(retired.resolve(B, before, &[]), Some(A), "a younger handle");
+        assert_eq!(retired.resolve(B, retired.newest(), &[]), Some(B));
         let drop = [Retirement { file: B, fate: Fate::Dropped }];
         retired.publish(&drop, || Ok::<_, ()>(())).unwrap();
         assert_eq!(retired.resolve(A, retired.newest(), &[]), None);

@@ -167,6 +167,8 @@ fn dropping_renaming_and_emptying_are_part_of_the_transaction() {
     assert_eq!(b.get(&after, "k").unwrap().as_deref(), Some(&b"b"[..]), "renamed");
     assert_eq!(env.databases(&before).unwrap(), ["a", "b"]);
     assert_eq!(a.get(&before, "k").unwrap().as_deref(), Some(&b"a"[..]), "an older reader");
+    let younger = env.open_database("a").unwrap();
+    assert_eq!(younger.get(&before, "k").unwrap().as_deref(), Some(&b"a"[..]));
 
     env.drop_database("c").unwrap();
     assert_eq!(b.get(&env.snapshot().unwrap(), "k").unwrap_err().kind(), ErrorKind::NotFound);

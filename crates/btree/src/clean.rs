@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::descend::{Target, node_of};
 use crate::error::TreeError;
 use crate::forest::Forest;
+use crate::graveyard::Round;
 use crate::merge::Merged;
 use crate::tree::Tree;
 
@@ -48,6 +49,8 @@ pub(crate) struct Backlog {
     work: Mutex<Work>,
     /// The graveyard may hold rows.
     pub graves: AtomicBool,
+    /// How far the graveyard is looked through.
+    pub grave_round: Mutex<Round>,
     /// Held by the one who cleans.
     pub cleaning: Mutex<()>,
 }
@@ -58,6 +61,7 @@ impl Backlog {
         Backlog {
             work: Mutex::default(),
             graves: AtomicBool::new(true),
+            grave_round: Mutex::default(),
             cleaning: Mutex::default(),
         }
     }

@@ -82,7 +82,7 @@ impl TreeError {
         match self {
             TreeError::Corrupt { .. } => true,
             TreeError::Store(error) | TreeError::Txn(TxnError::Store(error)) => {
-                matches!(error, StoreError::Corrupt { .. })
+                error.is_corruption()
             }
             TreeError::Txn(TxnError::Misfit { .. } | TxnError::BrokenChain { .. }) => true,
             _ => false,

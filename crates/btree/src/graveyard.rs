@@ -25,6 +25,8 @@ use crate::view::Reader;
 
 /// In place of a first page: the whole file.
 const WHOLE_FILE: u32 = u32::MAX;
+/// Leaves of the graveyard looked at in one step of the cleaner.
+const STEP_LEAVES: usize = 16;
 /// Pages freed by one record at most.
 const RECORD_PAGES: u64 = 65536;
 
@@ -69,6 +71,15 @@ impl Grave {
         let end = u64::from(bit) + u64::from(self.pages);
         self.is_whole_file() || self.pages > 0 && end <= u64::from(pages_per_group(page_bytes))
     }
+}
+
+/// Where the cleaner's walk through the graveyard stands.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    /// Leaves below this key are done; `None` between two walks.
+    next: Option<Vec<u8>>,
+    /// The walk left rows where they are.
+    rows_left: bool,
 }
 
 /// What a purge of the graveyard gave back.
@@ -185,27 +196,35 @@ impl Forest {
         Ok(report)
     }
 
-    /// The cleaner's share: one record's worth, wherever there is one.
+    /// The cleaner's share: one record's worth, or a few leaves of a walk through the graveyard.
+    /// False at the end of a walk that found nothing to free.
     pub(crate) fn purge_some_graves(&self, txns: &Transactions) -> Result<bool, TreeError> {
-        // Cleared first: a row that comes while we look sets it again.
-        self.backlog.graves.store(false, Ordering::Release);
+        let mut round = self.backlog.grave_round.lock();
+        let mut key = round.next.take().unwrap_or_else(|| {
+            // Cleared first: a row that comes while we look sets it again.
+            self.backlog.graves.store(false, Ordering::Release);
+            round.rows_left = false;
+            Vec::new()
+        });
         let graveyard = self.tree(txns, FileId::GRAVEYARD);
-        let mut from = Some(Vec::new());
-        let mut rows_left = false;
-        while let Some(key) = from {
-            if !graveyard.purge_graves_at(&key)?.is_nothing() {
-                self.backlog.graves.store(true, Ordering::Release);
-                return Ok(true);
-            }
+        for _ in 0..STEP_LEAVES {
+            let found = !graveyard.purge_graves_at(&key)?.is_nothing();
             let leaf = graveyard.read_leaf(Target::At(&key))?;
             let node = node_of(&leaf);
-            rows_left |= (0..node.count()).any(|slot| !node.is_ghost(slot));
-            from = node.fences().1;
+            round.rows_left |= (0..node.count()).any(|slot| !node.is_ghost(slot));
+            if found {
+                break;
+            }
+            let Some(fence) = node.fences().1 else {
+                let again = round.rows_left;
+                self.backlog.graves.fetch_or(again, Ordering::Release);
+                return Ok(false);
+            };
+            key = fence;
         }
-        if rows_left {
-            self.backlog.graves.store(true, Ordering::Release);
-        }
-        Ok(false)
+        round.next = Some(key);
+        self.backlog.graves.store(true, Ordering::Release);
+        Ok(true)
     }
 }
 

@@ -84,6 +84,21 @@ impl<'e> Tree<'e> {
         self.get_with(reader, key, <[u8]>::to_vec)
     }
 
+    /// Fills `into` with the value of `key`. False, and nothing in `into`, if it is not there.
+    ///
+    /// # Errors
+    /// As [`Tree::get`].
+    pub fn get_into(
+        &self,
+        reader: Reader<'_>,
+        key: &[u8],
+        into: &mut Vec<u8>,
+    ) -> Result<bool, TreeError> {
+        into.clear();
+        let found = self.get_with(reader, key, |value| into.extend_from_slice(value))?;
+        Ok(found.is_some())
+    }
+
     /// Calls `take` with the value of `key`, which need not be copied into a vector for it.
     ///
     /// # Errors

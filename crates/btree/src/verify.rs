@@ -11,7 +11,6 @@
 use campanile_format::overflow;
 use campanile_format::page::{self, Kind};
 use campanile_format::{Node, OverflowRef, PageId, PageNo, Plain, ValueLoc, validate};
-use campanile_pagestore::StoreError;
 
 use crate::error::TreeError;
 use crate::stats::TreeStats;
@@ -122,7 +121,7 @@ impl<'e> Walk<'e> {
                 latched.copy_page(into);
                 Ok(true)
             }
-            Err(error @ (StoreError::Corrupt { .. } | StoreError::NeverWritten { .. })) => {
+            Err(error) if error.is_corruption() => {
                 self.lost(id, error.to_string());
                 Ok(false)
             }
@@ -279,9 +278,7 @@ impl<'e> Walk<'e> {
                 let what = format!("{what} (value of key {} on {leaf})", hex(key));
                 self.lost(page, what);
             }
-            Err(TreeError::Store(
-                error @ (StoreError::Corrupt { .. } | StoreError::NeverWritten { .. }),
-            )) => {
+            Err(error) if error.is_corruption() => {
                 let what = format!("{error} (value of key {} on {leaf})", hex(key));
                 self.lost(self.tree.page_id(overflow.first), what);
             }

@@ -115,8 +115,9 @@ pub fn marked(original: &[u8], number: u64) -> Vec<u8> {
 #[must_use]
 pub fn unmarked(value: &[u8]) -> &[u8] {
     match value.windows(2).rposition(|two| two == b"\t#") {
-        Some(at) => &value[..at],
-        None => value,
+        // Real summaries begin with a # too, but go on with something else than digits.
+        Some(at) if value[at + 2..].iter().all(u8::is_ascii_digit) => &value[..at],
+        _ => value,
     }
 }
 

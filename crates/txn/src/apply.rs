@@ -6,6 +6,7 @@
 //! logged. Must never: return an error after the record was appended without poisoning the
 //! environment.
 
+use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, PageChange, Record, Undo};
 use campanile_format::{Lsn, PageOp, TxnId, page_op};
 use campanile_pagestore::PageWrite;
@@ -83,7 +84,10 @@ impl Transactions {
             }
             By::Compensate { txn, undo_next } => {
                 assert!(undo == Undo::None, "what undoes is never undone");
-                if any_durable {
+                if planted::is(Bug::CompensationSkipped) {
+                    txn.entry.progress().undo_next = undo_next;
+                    Ok(self.apply_unlogged(changes))
+                } else if any_durable {
                     self.log_and_apply(Some(txn), changes, &durable, undo, Some(undo_next))
                 } else {
                     Ok(self.apply_unlogged(changes))
@@ -104,7 +108,14 @@ impl Transactions {
     }
 
     fn which_are_durable(&self, changes: &[Change<'_, '_, '_>]) -> Result<Vec<bool>, TxnError> {
-        changes.iter().map(|change| self.is_durable(change.page.id().file)).collect()
+        let is_durable = |change: &Change<'_, '_, '_>| {
+            let map = matches!(change.ops.last(), Some(PageOp::MapSet { .. }));
+            if map && planted::is(Bug::AllocationNotLogged) {
+                return Ok(false);
+            }
+            self.is_durable(change.page.id().file)
+        };
+        changes.iter().map(is_durable).collect()
     }
 
     /// Announces the changes to the page store, appends the record, changes the pages.
@@ -193,7 +204,12 @@ impl Transactions {
         self.list(txn);
         let mut progress = txn.entry.progress();
         assert!(progress.phase != Phase::Ended, "{} has ended", txn.id());
-        let record = Record { txn: txn.id(), prev: progress.last, body };
+        let mut record = Record { txn: txn.id(), prev: progress.last, body };
+        if let Body::Compensate { undo_next, .. } = &mut record.body
+            && planted::is(Bug::UndoNextWrong)
+        {
+            *undo_next = progress.last;
+        }
         let lsn = self.wal().append(&record)?;
         assert!(lsn >= progress.first && lsn > progress.last, "the log goes forward");
         note(&mut progress, &record.body, lsn);

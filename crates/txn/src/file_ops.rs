@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use campanile_format::map::{self, ROOT_PAGE};
+use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, Undo};
 use campanile_format::{FileId, Lsn, MetaFields, PageId, PageNo, PageOp};
 use campanile_pagestore::FileFlags;
@@ -76,27 +77,33 @@ impl Transactions {
         {
             let _pending = self.pending_files.begin(self.wal().end());
             let (lsn, _) = self.append(Some(txn), Body::FileCreate { file, durable })?;
-            self.wal().flush(lsn)?;
+            self.flush_before_names(lsn)?;
             self.store().create_file(file, FileFlags { durable })?;
         }
         self.format_file(By::Txn(txn), file, durable)
     }
 
     /// Writes the first pages of a file: meta page, first map, empty root.
+    ///
+    /// The meta page of a file that is not durable is there already, on disk, and is never
+    /// written again: it is what tells recovery to empty the file, and a write that nobody syncs
+    /// could tear it.
     fn format_file(&self, by: By<'_>, file: FileId, durable: bool) -> Result<(), TxnError> {
         let store = self.store();
         let page = |page| PageId::new(file, page);
-        let mut meta = store.fresh(page(META))?;
+        let mut meta = if durable { Some(store.fresh(page(META))?) } else { None };
         let mut root = store.fresh(page(ROOT_PAGE))?;
         let mut map = store.fresh(page(FIRST_MAP))?;
         let fields = MetaFields::new(self.environment(), store.page_bytes(), durable);
         let root_op =
             PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
-        let mut changes = [
-            Change::new(&mut meta, vec![PageOp::FormatMeta(fields)]),
+        let mut changes = vec![
             Change::new(&mut root, vec![root_op]),
             Change::new(&mut map, vec![PageOp::FormatMap { group: 0 }]),
         ];
+        if let Some(meta) = &mut meta {
+            changes.insert(0, Change::new(meta, vec![PageOp::FormatMeta(fields)]));
+        }
         self.apply(by, &mut changes, Undo::None)?;
         Ok(())
     }
@@ -127,7 +134,7 @@ impl Transactions {
         self.poison().check()?;
         let _pending = self.pending_files.begin(self.wal().end());
         let (lsn, _) = self.append(None, Body::FileRemove { file })?;
-        self.wal().flush(lsn)?;
+        self.flush_before_names(lsn)?;
         self.drop_file(file)
     }
 
@@ -142,8 +149,16 @@ impl Transactions {
         let action = FileAction::RemoveFile(file);
         let body = Body::Compensate { undo_next, changes: Vec::new(), action };
         let (lsn, _) = self.append(Some(txn), body)?;
-        self.wal().flush(lsn)?;
+        self.flush_before_names(lsn)?;
         self.drop_file(file)
+    }
+
+    /// A directory never shows what the log could lose.
+    fn flush_before_names(&self, lsn: Lsn) -> Result<(), TxnError> {
+        if !planted::is(Bug::FileRemovedBeforeCommit) {
+            self.wal().flush(lsn)?;
+        }
+        Ok(())
     }
 
     /// Takes the file off the disk, if it is there: its creation may have been cut short.

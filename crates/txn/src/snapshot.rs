@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use campanile_format::Lsn;
+use campanile_format::planted::{self, Bug};
 use parking_lot::Mutex;
 
 use crate::table::Table;
@@ -70,7 +71,9 @@ impl Register {
         let read_sequence = self.published.load(Ordering::Acquire);
         let number = live.next;
         live.next += 1;
-        live.bounds.insert(number, (read_sequence, low_lsn));
+        if !planted::is(Bug::SnapshotNotRegistered) {
+            live.bounds.insert(number, (read_sequence, low_lsn));
+        }
         Snapshot { register: Arc::clone(self), number, read_sequence, low_lsn }
     }
 

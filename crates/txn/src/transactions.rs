@@ -154,10 +154,10 @@ impl Transactions {
     fn commit_open(&self, mut txn: Txn, durability: Durability) -> Result<Lsn, TxnError> {
         let mut committed = Lsn::NONE;
         if txn.last_lsn() != Lsn::NONE {
-            committed = self.append_commit(&mut txn)?;
             if planted::is(Bug::LocksReleasedBeforeCommit) {
                 txn.holder = None;
             }
+            committed = self.append_commit(&mut txn)?;
             match durability {
                 _ if planted::is(Bug::AcknowledgedBeforeDurable) => {}
                 Durability::Sync => self.wal.flush(committed)?,

@@ -161,3 +161,30 @@ fn a_dropped_file_is_removed_once_nobody_needs_it() {
     assert_eq!((purged.rows, purged.files), (2, 1));
     assert!(rig.tree().get(Reader::Uncommitted, b"k").is_err());
 }
+
+#[test]
+fn the_cleaner_gets_through_a_graveyard_of_many_leaves() {
+    let rig = Rig::new(Sizes { frames: 64, ..Sizes::default() });
+    let tree = rig.tree();
+    let mut txn = rig.begin();
+    for number in 0..600_u32 {
+        tree.put(&mut txn, &number.to_le_bytes(), &[1; 700]).unwrap();
+    }
+    rig.commit(txn);
+    let snapshot = rig.txns.snapshot().unwrap();
+    let mut txn = rig.begin();
+    for number in 0..600_u32 {
+        tree.delete(&mut txn, &number.to_le_bytes()).unwrap();
+    }
+    rig.commit(txn);
+    rig.clean_all();
+    let waiting = rig.verify().stats;
+    assert_eq!((waiting.buried_pages, waiting.ghosts), (1200, 600), "a snapshot may read them");
+    drop(snapshot);
+    rig.clean_all();
+    let stats = rig.verify().stats;
+    assert_eq!((stats.buried_pages, stats.ghosts, stats.leaf_pages), (0, 0, 1), "{stats:?}");
+    assert!(tree.is_untouched().unwrap());
+    let graves = rig.forest.tree(&rig.txns, campanile_format::FileId::GRAVEYARD);
+    assert!(graves.is_untouched().unwrap(), "{:?}", graves.stats());
+}

@@ -1,6 +1,9 @@
 //! Crashes at every call of small programs over a toy access method, also inside recovery.
 
+mod faults;
 mod life;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod programs;
 mod sweep;
 mod toy;
@@ -124,4 +127,28 @@ fn a_crash_at_every_call_of_a_creation_leaves_nothing_or_an_environment() {
             drop(Arc::clone(&opened.transactions));
         }
     }
+}
+
+/// Many more programs than a quick run has time for: `cargo test -- --ignored soak`, with
+/// `CAMPANILE_SEEDS=from..to`.
+#[test]
+#[ignore = "runs for minutes"]
+fn soak() {
+    let wanted = std::env::var("CAMPANILE_SEEDS").unwrap_or_else(|_| "1000..1040".into());
+    let (from, to) = wanted.split_once("..").expect("CAMPANILE_SEEDS is from..to");
+    let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
+    let mut states = 0;
+    for seed in from..to {
+        let mut program = programs::setup();
+        program.extend(programs::random(seed, 40 + (seed % 5) as usize * 40));
+        let options = match seed % 2 {
+            0 => SimOptions::new(seed),
+            _ => SimOptions { collateral: false, ..SimOptions::harsh(seed) },
+        };
+        let policy = CrashPolicy { singles_max: 2, subsets: 3, exhaustive_items: 2, seed };
+        let (depth, every) = if seed % 3 == 0 { (2, 11) } else { (1, 1) };
+        let sweep = Sweep { depth, every, ..Sweep::new(options, policy) };
+        states += sweep.run(&program);
+    }
+    println!("{states} crash states of seeds {wanted}");
 }

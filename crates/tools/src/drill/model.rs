@@ -291,5 +291,8 @@ mod tests {
         let value = marked(b"1.0\tnet", 77);
         assert_eq!(value, b"1.0\tnet\t#77");
         assert_eq!(crate::drill::unmarked(&value), b"1.0\tnet");
+        let summary = b"0.1\trust\t9\t#[derive] support";
+        assert_eq!(crate::drill::unmarked(&marked(summary, 5)), summary);
+        assert_eq!(crate::drill::unmarked(summary), summary);
     }
 }

@@ -30,7 +30,7 @@ struct DrillArgs {
     #[arg(short = 'h', long = "home", value_name = "DIR")]
     home: Option<PathBuf>,
     /// How many rounds of working, killing, recovering and proving.
-    #[arg(long, value_name = "N", default_value_t = 12,
+    #[arg(long, value_name = "N", default_value_t = 20,
           value_parser = clap::value_parser!(u64).range(1..))]
     rounds: u64,
     /// Makes the same choices as another run with this seed. [default: from the clock]
@@ -54,7 +54,7 @@ kept then.";
 
 const EXAMPLES: &str = "\
 Examples:
-  campanile drill                       twelve rounds
+  campanile drill                       twenty rounds
   campanile drill --rounds 200          the long one
   campanile drill --seed 7 --home DIR   choices of seed 7, keep the home to look at";
 

@@ -50,9 +50,8 @@ pub struct CheckpointInfo {
 pub(crate) struct CheckpointState {
     file: ControlFile,
     control: Control,
-    last: Option<CheckpointInfo>,
-    /// The end of the log after the last checkpoint.
-    end: Lsn,
+    /// Changes made when the last checkpoint began.
+    changes: u64,
     /// The end of the log when the last checkpoint began.
     began: Lsn,
     time_us: u64,
@@ -60,8 +59,8 @@ pub(crate) struct CheckpointState {
 
 impl CheckpointState {
     pub fn new(file: ControlFile, control: Control) -> CheckpointState {
-        let (end, began) = (Lsn::NONE, control.redo);
-        CheckpointState { file, control, last: None, end, began, time_us: 0 }
+        let began = control.redo;
+        CheckpointState { file, control, changes: 0, began, time_us: 0 }
     }
 }
 
@@ -81,6 +80,7 @@ impl Transactions {
         // is logged later, replay will read. A change logged earlier has listed its transaction,
         // its pages and its files before it was logged, so the three looks that follow see it.
         let began = self.wal().end();
+        let changes = self.cells().changes.get();
         let active = self.table().collect();
         let lowest_first = self.table().lowest_first();
         let pending = self.pending_files.lowest();
@@ -106,9 +106,8 @@ impl Transactions {
         let pin = redo.min(undo_low);
         let info = CheckpointInfo { lsn, redo, pin, active: active.len() };
         self.make_known(&mut state, kind, info, body)?;
-        state.last = Some(info);
         state.began = began;
-        state.end = self.wal().end();
+        state.changes = changes;
         state.time_us = self.clock().monotonic_us();
         self.wal().recycle_below(pin)?;
         self.cells().checkpoints.one_more();
@@ -138,17 +137,19 @@ impl Transactions {
         info: CheckpointInfo,
         body: Checkpoint,
     ) -> Result<(), TxnError> {
-        let clean = kind == CheckpointKind::Close;
+        // Clean only if all of the log is durable: a note of the idle log may just have come.
+        let (durable, end) = (self.wal().durable(), self.wal().end());
+        let clean = kind == CheckpointKind::Close && durable >= end;
         let control = Control {
             generation: state.control.generation + 1,
             checkpoint: info.lsn,
             redo: info.redo,
-            durable: self.wal().durable(),
-            clean_end: clean.then(|| self.wal().end()),
+            durable,
+            clean_end: clean.then_some(end),
             next_txn: body.next_txn,
             next_file: body.next_file,
             time_us: body.time_us,
-            ..state.control.clone()
+            ..state.control
         };
         state.file.write(&control)?;
         state.control = control;
@@ -159,11 +160,8 @@ impl Transactions {
     /// beyond the clean end. Before the first change after a clean close.
     pub fn mark_open(&self) -> Result<(), TxnError> {
         let mut state = self.checkpoints.lock();
-        let control = Control {
-            generation: state.control.generation + 1,
-            clean_end: None,
-            ..state.control.clone()
-        };
+        let control =
+            Control { generation: state.control.generation + 1, clean_end: None, ..state.control };
         state.file.write(&control)?;
         state.control = control;
         Ok(())
@@ -172,7 +170,7 @@ impl Transactions {
     /// The newest control slot.
     #[must_use]
     pub fn control(&self) -> Control {
-        self.checkpoints.lock().control.clone()
+        self.checkpoints.lock().control
     }
 
     /// Whose log and files these are.
@@ -197,10 +195,11 @@ impl Transactions {
 
     fn checkpoint_is_due(&self) -> bool {
         let state = self.checkpoints.lock();
-        let end = self.wal().end();
-        if end == state.end {
+        // Checkpoints and the notes of an idle log are no reason for another one.
+        if self.cells().changes.get() == state.changes {
             return false;
         }
+        let end = self.wal().end();
         let logged = log_distance(state.began, end, state.control.log_file_bytes);
         let elapsed = self.clock().monotonic_us().saturating_sub(state.time_us);
         logged >= self.options().checkpoint_log_bytes

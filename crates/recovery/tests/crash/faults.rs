@@ -82,11 +82,8 @@ fn any_call_and_all_after_it_may_fail() {
 
 #[test]
 fn a_failed_sync_may_leave_anything_behind() {
-    for failure in [
-        SyncFailure::CacheKeepsNew,
-        SyncFailure::CacheReverts,
-        SyncFailure::DataDurable,
-    ] {
+    for failure in [SyncFailure::CacheKeepsNew, SyncFailure::CacheReverts, SyncFailure::DataDurable]
+    {
         sweep(Fault::SyncFails(failure), Trigger::Call, 6, 1);
     }
 }

@@ -2,9 +2,11 @@
 
 mod faults;
 mod life;
+mod opening;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod programs;
+mod running;
 mod sweep;
 mod toy;
 

@@ -17,7 +17,7 @@ use crate::buffer::Segment;
 use crate::error::WalError;
 use crate::group::{Lead, Role};
 use crate::rotate::Output;
-use crate::spares::{FILL_AHEAD_BYTES, fill};
+use crate::spares::{FILL_AHEAD_BYTES, FILL_BYTES, fill};
 use crate::stats::add;
 use crate::wal::Wal;
 
@@ -139,9 +139,11 @@ impl Wal {
         let to = from + segment.bytes.len() as u64;
         let mut written = output.file.write_all_at(&segment.bytes, from);
         if written.is_ok() && to > output.filled {
-            // Preparation fell behind. Growing by every flush would make each of them pay for a
-            // change of metadata; this pays once for many.
-            let ahead = (to + FILL_AHEAD_BYTES).min(u64::from(output.file_bytes));
+            // Preparation fell behind. Growing by every small flush would make each of them pay for
+            // a change of metadata; this pays once for many. A large write pays for itself.
+            let small = segment.bytes.len() < FILL_BYTES as usize;
+            let ahead = if small { to + FILL_AHEAD_BYTES } else { to };
+            let ahead = ahead.min(u64::from(output.file_bytes));
             written = fill(&*output.file, to, ahead);
             output.filled = ahead;
         }

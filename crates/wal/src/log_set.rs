@@ -177,7 +177,7 @@ impl LogSet {
         let header = self.check(file)?;
         let identity = LogIdentity::new(header.environment, header.timeline);
         let window = self.window(file.number, header.file_bytes, identity)?;
-        read_record(window.small(), lsn)
+        read_record(&mut window.pieces(4 << 10), lsn)
     }
 
     pub(crate) fn window(

@@ -17,6 +17,8 @@ use crate::error::WalError;
 use crate::wal::Wal;
 use crate::window::{Spot, Window};
 
+/// Undo reads the log in pieces of this.
+const UNDO_BYTES: u64 = 64 << 10;
 /// Handles kept for reading old files.
 const HANDLES_MAX: usize = 16;
 
@@ -67,7 +69,7 @@ impl RecordBuf {
 }
 
 /// Reads the record at `lsn` through a window on its file.
-pub(crate) fn read_record(mut window: Window, lsn: Lsn) -> Result<RecordBuf, WalError> {
+pub(crate) fn read_record(window: &mut Window, lsn: Lsn) -> Result<RecordBuf, WalError> {
     if lsn.offset() < FIRST_RECORD_OFFSET || !lsn.offset().is_multiple_of(8) {
         return Err(WalError::NoRecord { lsn, why: "no record starts at such an offset".into() });
     }
@@ -153,8 +155,25 @@ impl Wal {
             }
         }
         // Once written, a record stays readable in its file.
+        if let Some(read) = self.read_nearby(lsn) {
+            return Ok(read);
+        }
         let Handle { file, file_bytes, identity } = self.handle(lsn.file())?;
-        read_record(Window::on(file, lsn.file(), file_bytes, identity).small(), lsn)
+        let mut window = Window::on(file, lsn.file(), file_bytes, identity).pieces(UNDO_BYTES);
+        let read = read_record(&mut window, lsn)?;
+        if let Some(mut nearby) = self.nearby.try_lock() {
+            *nearby = Some(window);
+        }
+        Ok(read)
+    }
+
+    /// Tries the piece of the log that was read last: undo goes back record by record, and the one
+    /// before is often in it. What does not check there may have been written since, and is read
+    /// again.
+    fn read_nearby(&self, lsn: Lsn) -> Option<RecordBuf> {
+        let mut nearby = self.nearby.try_lock()?;
+        let window = nearby.as_mut().filter(|window| window.number() == lsn.file())?;
+        read_record(window, lsn).ok()
     }
 
     /// The number of the oldest log file.

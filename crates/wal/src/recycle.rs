@@ -38,6 +38,7 @@ impl Wal {
         if numbers.is_empty() {
             return Ok(Recycled::default());
         }
+        self.nearby.lock().take_if(|window| window.number() < below);
         let mut given_up = Vec::new();
         for (done, number) in numbers.iter().enumerate() {
             match self.give_up(*number) {

@@ -5,8 +5,8 @@
 //! [`Wal::step`] now and then.
 //!
 //! Latches, in the order in which one may be taken while holding another: `output`, then
-//! `syncing`, `spares`, `files` or `buffer`. Holding one of the last four, no other is taken. The
-//! mutex of a group is never held together with any of them.
+//! `syncing`, `spares`, `files`, `nearby` or `buffer`. Holding one of these five, no other is taken.
+//! The mutex of a group is never held together with any of them.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +24,7 @@ use crate::read::Files;
 use crate::rotate::Output;
 use crate::spares::Spares;
 use crate::stats::{Counters, WalStats};
+use crate::window::Window;
 
 /// The write-ahead log. Shared by all threads of the environment.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Wal {
     pub(crate) syncing: Mutex<()>,
     pub(crate) spares: Mutex<Spares>,
     pub(crate) files: Mutex<Files>,
+    /// The piece of the log that undo read last. Readers only try for it.
+    pub(crate) nearby: Mutex<Option<Window>>,
     pub(crate) group: Group,
     /// `Buffer::end`, to look at without the latch.
     pub(crate) end: AtomicU64,
@@ -87,6 +90,7 @@ impl Wal {
             syncing: Mutex::new(()),
             spares: Mutex::new(ready.spares),
             files: Mutex::new(ready.files),
+            nearby: Mutex::new(None),
             group: Group::new(),
             end: AtomicU64::new(end.0),
             written: AtomicU64::new(end.0),

@@ -64,9 +64,9 @@ impl Window {
         Window { file, number, identity, limit, chunk: CHUNK_BYTES, start: 0, bytes: Vec::new() }
     }
 
-    /// The same, reading in small pieces: for a single record.
-    pub(crate) fn small(mut self) -> Window {
-        self.chunk = 4 << 10;
+    /// The same, reading in pieces of `chunk` bytes.
+    pub(crate) fn pieces(mut self, chunk: u64) -> Window {
+        self.chunk = chunk;
         self
     }
 

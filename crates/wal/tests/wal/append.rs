@@ -345,3 +345,18 @@ fn a_poisoned_log_says_so_whatever_is_asked() {
         assert!(error.to_string().contains("poisoned since a failed sync of something"), "{error}");
     }
 }
+
+#[test]
+fn undo_reads_what_was_written_since_it_last_looked_there() {
+    let host = Host::memory();
+    let wal = new_log(&host, &options(64 << 10, 4096));
+    let mut appended = append_some(&wal, 0, 3);
+    wal.flush(wal.end()).unwrap();
+    for round in 1..20 {
+        for (lsn, content) in appended.iter().rev() {
+            assert_eq!(carried(&wal.read(*lsn).unwrap().record().unwrap()), Some(&content[..]));
+        }
+        appended.extend(append_some(&wal, round * 10, 4));
+        wal.flush(wal.end()).unwrap();
+    }
+}

@@ -92,6 +92,9 @@ impl Observer for Monitor {
         }
         match call.kind {
             CallKind::Write => watched.learn_write(&name, call.offset, call.data),
+            CallKind::Read if call.offset == 0 && is_volatile_meta(call.data) => {
+                watched.volatile.extend(names::parse_data_file(&name).map(|file| file.0));
+            }
             CallKind::SyncData | CallKind::SyncAll => watched.learn_sync(&name),
             CallKind::SyncDir => watched.unlisted.clear(),
             CallKind::Open => {

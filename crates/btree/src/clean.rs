@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use campanile_format::{FileId, PageId, PageNo};
+use campanile_format::{FileId, Lsn, PageId, PageNo};
 use campanile_pagestore::StoreError;
 use campanile_txn::Transactions;
 use parking_lot::Mutex;
@@ -47,6 +47,9 @@ struct Work {
 #[derive(Debug)]
 pub(crate) struct Backlog {
     work: Mutex<Work>,
+    /// The settled LSN of the last looks at the queue, and how many of them, without a break, came
+    /// too early. After a whole round of these there is nothing to see until that LSN moves.
+    early: Mutex<(Lsn, usize)>,
     /// The graveyard may hold rows.
     pub graves: AtomicBool,
     /// How far the graveyard is looked through.
@@ -60,6 +63,7 @@ impl Backlog {
         // After a restart nobody knows what the graveyard holds.
         Backlog {
             work: Mutex::default(),
+            early: Mutex::default(),
             graves: AtomicBool::new(true),
             grave_round: Mutex::default(),
             cleaning: Mutex::default(),
@@ -163,12 +167,22 @@ impl Forest {
 
     fn clean_queued(&self, txns: &Transactions) -> Result<bool, TreeError> {
         let (mut got_on, mut changes) = (false, 0);
-        for _ in 0..self.backlog.len().min(STEP_LOOKS) {
+        let settled = txns.settled_lsn();
+        let mut early = self.backlog.early.lock();
+        if early.0 != settled {
+            *early = (settled, 0);
+        }
+        let length = self.backlog.len();
+        for _ in 0..length.saturating_sub(early.1).min(STEP_LOOKS) {
             let Some(page) = self.backlog.take() else { break };
             match self.tree(txns, page.file).clean_page(page)? {
-                Look::TooEarly => self.backlog.note(page),
+                Look::TooEarly => {
+                    early.1 += 1;
+                    self.backlog.note(page);
+                }
                 look => {
                     got_on = true;
+                    early.1 = 0;
                     changes += usize::from(look == Look::Changed);
                 }
             }

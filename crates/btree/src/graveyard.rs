@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use campanile_format::map::{pages_per_group, place_of};
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
-use campanile_format::{FileId, OverflowRef, PageNo, PageOp};
+use campanile_format::{FileId, Lsn, OverflowRef, PageNo, PageOp};
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Change, MapChange, Transactions, Txn};
 
@@ -80,6 +80,10 @@ pub(crate) struct Round {
     next: Option<Vec<u8>>,
     /// The walk left rows where they are.
     rows_left: bool,
+    /// The walk freed something.
+    freed: bool,
+    /// The settled LSN when the walk began.
+    settled: Lsn,
 }
 
 /// What a purge of the graveyard gave back.
@@ -200,12 +204,17 @@ impl Forest {
     /// False at the end of a walk that found nothing to free.
     pub(crate) fn purge_some_graves(&self, txns: &Transactions) -> Result<bool, TreeError> {
         let mut round = self.backlog.grave_round.lock();
-        let mut key = round.next.take().unwrap_or_else(|| {
+        let settled = txns.settled_lsn();
+        if round.next.is_none() {
+            if round.rows_left && !round.freed && round.settled == settled {
+                // The last walk freed nothing, and this one could not either.
+                return Ok(false);
+            }
             // Cleared first: a row that comes while we look sets it again.
             self.backlog.graves.store(false, Ordering::Release);
-            round.rows_left = false;
-            Vec::new()
-        });
+            *round = Round { settled, ..Round::default() };
+        }
+        let mut key = round.next.take().unwrap_or_default();
         let graveyard = self.tree(txns, FileId::GRAVEYARD);
         for _ in 0..STEP_LEAVES {
             let found = !graveyard.purge_graves_at(&key)?.is_nothing();
@@ -213,6 +222,7 @@ impl Forest {
             let node = node_of(&leaf);
             round.rows_left |= (0..node.count()).any(|slot| !node.is_ghost(slot));
             if found {
+                round.freed = true;
                 break;
             }
             let Some(fence) = node.fences().1 else {

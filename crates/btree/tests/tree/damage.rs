@@ -162,8 +162,8 @@ fn flipped_bits_on_disk_are_named_and_the_rest_is_still_checked() {
     drop(Arc::clone(&rig.txns));
 }
 
-/// Pages that pass every check of a single page but do not belong together: whatever they say, every
-/// call ends, with an answer or a typed error.
+/// Pages that pass every check of a single page but do not belong together: whatever they say,
+/// every call ends, with an answer or a typed error.
 #[test]
 fn hostile_pages_neither_hang_nor_panic() {
     let mut dice = Dice::new(77 + times());

@@ -16,7 +16,7 @@ use campanile_wal::{LogEnd, LogSet, Tail, WalError, find_end};
 use crate::analysis::Analysis;
 use crate::error::RecoveryError;
 use crate::progress::{Phase, Progress, Pulse};
-use crate::report::{PreparedReport, RecoveryReport};
+use crate::report::{PreparedReport, RecoveryReport, UndoCounts};
 
 /// What reading alone tells.
 #[derive(Debug)]
@@ -113,29 +113,28 @@ impl Plan {
             Tail::Clean => (0, 0),
             Tail::Torn { bytes_cut, survivors } => (bytes_cut, survivors),
         };
-        let mut report = RecoveryReport::default();
-        report.reason = reason.to_owned();
-        report.checkpoint = self.checkpoint.to_string();
-        report.redo = self.redo.to_string();
-        report.end = self.end.end.to_string();
-        report.log_bytes = self.end.record_bytes;
-        report.log_files = u64::from(self.end.end.file().saturating_sub(self.redo.file())) + 1;
-        report.records = self.end.records;
-        report.tail_bytes_cut = cut;
-        report.tail_survivors = survivors;
-        report.committed = self.analysis.committed;
-        report.aborted = self.analysis.aborted;
-        report.undo.transactions = self.analysis.losers().len() as u64;
-        report.prepared = self
-            .analysis
-            .prepared()
-            .map(|(entry, gid)| PreparedReport {
-                txn: entry.id.0,
-                gid: String::from_utf8_lossy(gid).into_owned(),
-            })
-            .collect();
-        report.warnings.clone_from(&self.warnings);
-        report
+        let prepared = self.analysis.prepared().map(|(entry, gid)| PreparedReport {
+            txn: entry.id.0,
+            gid: String::from_utf8_lossy(gid).into_owned(),
+        });
+        let losers = self.analysis.losers().len() as u64;
+        RecoveryReport {
+            reason: reason.to_owned(),
+            checkpoint: self.checkpoint.to_string(),
+            redo: self.redo.to_string(),
+            end: self.end.end.to_string(),
+            log_bytes: self.end.record_bytes,
+            log_files: u64::from(self.end.end.file().saturating_sub(self.redo.file())) + 1,
+            records: self.end.records,
+            tail_bytes_cut: cut,
+            tail_survivors: survivors,
+            committed: self.analysis.committed,
+            aborted: self.analysis.aborted,
+            prepared: prepared.collect(),
+            undo: UndoCounts { transactions: losers, ..UndoCounts::default() },
+            warnings: self.warnings.clone(),
+            ..RecoveryReport::default()
+        }
     }
 }
 

@@ -131,12 +131,10 @@ fn a_crash_at_every_call_of_a_creation_leaves_nothing_or_an_environment() {
     }
 }
 
-/// Many more programs than a quick run has time for: `cargo test -- --ignored soak`, with
-/// `CAMPANILE_SEEDS=from..to`.
+/// As many programs as `CAMPANILE_SEEDS=from..to` says; a few by default.
 #[test]
-#[ignore = "runs for minutes"]
 fn soak() {
-    let wanted = std::env::var("CAMPANILE_SEEDS").unwrap_or_else(|_| "1000..1040".into());
+    let wanted = std::env::var("CAMPANILE_SEEDS").unwrap_or_else(|_| "1000..1002".into());
     let (from, to) = wanted.split_once("..").expect("CAMPANILE_SEEDS is from..to");
     let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
     let mut states = 0;

@@ -108,10 +108,6 @@ fn open(
     let opened = campanile_recovery::open(&host, home, &open_options(&options), undo, &mut hook);
     let Opened { transactions: txns, report } =
         opened.map_err(|error| refused(&host, home, error))?;
-    // The layers below take a file that was never opened for one that was removed.
-    for file in txns.store().files().map_err(causes::store)? {
-        txns.store().open_file(file).map_err(causes::store)?;
-    }
     make_own_files(&txns, home)?;
     let core = Core {
         home: home.to_owned(),

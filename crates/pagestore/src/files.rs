@@ -36,7 +36,7 @@ impl PageStore {
         self.sync_data_dir()?;
         entry.set_flags(flags);
         entry.set_pages(u64::from(!flags.durable));
-        *state = State::Open(handle);
+        *state = State::Open(self.handles.adopt(&entry.path, handle));
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl PageStore {
         };
         entry.set_flags(flags);
         entry.set_pages(pages);
-        *state = State::Open(handle);
+        *state = State::Open(self.handles.adopt(&entry.path, handle));
         Ok(entry)
     }
 

@@ -15,6 +15,7 @@ mod file_table;
 mod files;
 mod frame;
 mod guard;
+mod handles;
 mod options;
 mod stats;
 mod store;

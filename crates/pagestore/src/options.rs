@@ -30,6 +30,9 @@ pub struct StoreOptions {
     pub double_write: bool,
     /// The most pages written back between two syncs.
     pub batch_pages: usize,
+    /// Data files that have a handle of the operating system at a time; there may be any number
+    /// of data files.
+    pub open_files: usize,
     /// The most pages a file grows by at once.
     pub growth_pages: u32,
     /// Pause after each eight pages of a background batch, so that commits find the device idle;
@@ -47,6 +50,7 @@ impl StoreOptions {
             cache_bytes: 64 << 20,
             double_write: true,
             batch_pages: 256,
+            open_files: 128,
             growth_pages: 1024,
             trickle_us: 500,
         }

@@ -19,6 +19,7 @@ use crate::data_file::DataFile;
 use crate::dirt::Dirt;
 use crate::file_table::FileTable;
 use crate::frame::{Frame, Turn};
+use crate::handles::Handles;
 use crate::stats::Counters;
 use crate::translation::Translation;
 use crate::write_back::WriteBack;
@@ -42,6 +43,7 @@ pub struct PageStore {
     /// How many frames are not clean.
     pub(crate) dirty: AtomicUsize,
     pub(crate) files: FileTable,
+    pub(crate) handles: Arc<Handles>,
     pub(crate) translation: Translation,
     /// One batch at a time; held through its I/O, and never while waiting for a latch (P7).
     pub(crate) write_back: Mutex<WriteBack>,
@@ -89,6 +91,7 @@ impl PageStore {
             hand: AtomicUsize::new(0),
             dirty: AtomicUsize::new(0),
             files: FileTable::new(),
+            handles: Handles::new(Arc::clone(&host.vfs), options.open_files),
             translation: Translation::new(),
             write_back: Mutex::new(WriteBack::new()),
             hurry: AtomicUsize::new(0),

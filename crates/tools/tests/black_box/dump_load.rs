@@ -129,6 +129,31 @@ fn a_reader_that_goes_away_is_no_failure() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
+#[cfg(unix)]
+#[test]
+fn there_may_be_more_databases_than_a_process_may_open_files() {
+    let mut text = String::new();
+    for n in 0..400 {
+        let pair = format!(" k\n v{n}\n");
+        text.push_str(&format!("VERSION=3\nformat=print\ndatabase=db{n:04}\ntype=btree\n"));
+        text.push_str(&format!("HEADER=END\n{pair}DATA=END\n"));
+    }
+    let scratch = Scratch::new();
+    let few = |program: &str| {
+        let exe = crate::command(program).get_program().to_owned();
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg("ulimit -n 200 && exec \"$0\" \"$@\"").arg(exe);
+        shell.env("DB_HOME", scratch.home());
+        shell
+    };
+    feed(few("db_load"), text.as_bytes()).exits(0);
+    let mut dump = few("db_dump");
+    dump.arg("-p");
+    let all = feed(dump, b"").exits(0);
+    assert_eq!(all.out.matches("DATA=END").count(), 400);
+    feed(few("db_verify"), b"").exits(0).says("db0399 succeeded");
+}
+
 #[test]
 fn statistics_count_what_was_loaded() {
     let scratch = Scratch::new();

@@ -5,7 +5,7 @@
 //! cannot be replayed yet is remembered and must be explained by a later record (R4). Must never:
 //! read a page to change another.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, PageChange, Record};
@@ -23,7 +23,7 @@ pub(crate) struct Redo<'a> {
     analysis: &'a Analysis,
     /// Pages that could not take a change, and the first change they could not take.
     unresolved: BTreeMap<PageId, Lsn>,
-    pages: HashSet<PageId>,
+    pages: PageCount,
     files: BTreeSet<FileId>,
     counts: RedoCounts,
 }
@@ -34,7 +34,7 @@ impl<'a> Redo<'a> {
             store,
             analysis,
             unresolved: BTreeMap::new(),
-            pages: HashSet::new(),
+            pages: PageCount::default(),
             files: BTreeSet::new(),
             counts: RedoCounts::default(),
         }
@@ -63,7 +63,7 @@ impl<'a> Redo<'a> {
             let count = self.unresolved.len();
             return Err(RecoveryError::Unresolved { count, page: *page, lsn: *lsn });
         }
-        self.counts.pages = self.pages.len() as u64;
+        self.counts.pages = self.pages.count;
         self.counts.files = self.files.len() as u64;
         Ok(self.counts)
     }
@@ -150,6 +150,28 @@ impl<'a> Redo<'a> {
                     id.file != change.page.file || of != group || !freed.contains(&bit)
                 });
             }
+        }
+    }
+}
+
+/// Counts pages, each once, in a few bits a page.
+#[derive(Default)]
+struct PageCount {
+    /// (file, page / 4096) -> a bit for each page.
+    seen: HashMap<(FileId, u32), Box<[u64; 64]>>,
+    count: u64,
+}
+
+impl PageCount {
+    fn insert(&mut self, id: PageId) {
+        let bits =
+            self.seen.entry((id.file, id.page.0 / 4096)).or_insert_with(|| Box::new([0; 64]));
+        let bit = id.page.0 % 4096;
+        if let Some(word) = bits.get_mut(bit as usize / 64)
+            && *word >> (bit % 64) & 1 == 0
+        {
+            *word |= 1 << (bit % 64);
+            self.count += 1;
         }
     }
 }

@@ -74,6 +74,15 @@ impl Transactions {
     ) -> Result<(), TxnError> {
         self.poison().check()?;
         txn.check_open()?;
+        let made = self.make_file(txn, file, durable);
+        if let Err(error) = &made {
+            txn.fail(format!("making data file {file} failed ({error})"));
+        }
+        made
+    }
+
+    /// The record, the file, its first pages. Stopped half-way, only a rollback tidies up.
+    fn make_file(&self, txn: &mut Txn, file: FileId, durable: bool) -> Result<(), TxnError> {
         {
             let _pending = self.pending_files.begin(self.wal().end());
             let (lsn, _) = self.append(Some(txn), Body::FileCreate { file, durable })?;
@@ -134,8 +143,12 @@ impl Transactions {
         self.poison().check()?;
         let _pending = self.pending_files.begin(self.wal().end());
         let (lsn, _) = self.append(None, Body::FileRemove { file })?;
-        self.flush_before_names(lsn)?;
-        self.drop_file(file)
+        let removed = self.flush_before_names(lsn).and_then(|()| self.drop_file(file));
+        if let Err(error) = &removed {
+            // The log says that it is gone: only recovery can make that true now.
+            self.poison().strike(format!("removal of data file {file} ({error})"));
+        }
+        removed
     }
 
     pub(crate) fn undo_create_file(

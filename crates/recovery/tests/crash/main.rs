@@ -83,7 +83,7 @@ fn a_crash_at_every_call_of_making_and_removing_files() {
 #[test]
 fn random_programs_survive_crashes_at_every_call() {
     let policy = CrashPolicy { singles_max: 1, subsets: 1, exhaustive_items: 2, seed: 7 };
-    for seed in 0..6 {
+    for seed in 0..4 {
         let mut program = programs::setup();
         program.extend(programs::random(seed, 60));
         Sweep::new(SimOptions::new(seed), policy).run(&program);
@@ -93,7 +93,7 @@ fn random_programs_survive_crashes_at_every_call() {
 #[test]
 fn random_programs_survive_crashes_on_a_harsh_disk() {
     let policy = CrashPolicy { singles_max: 1, subsets: 2, exhaustive_items: 0, seed: 8 };
-    for seed in 100..104 {
+    for seed in 100..102 {
         let mut program = programs::setup();
         program.extend(programs::random(seed, 60));
         // Without D6: a log that appends to a block it has written before cannot have it.
@@ -105,7 +105,7 @@ fn random_programs_survive_crashes_on_a_harsh_disk() {
 #[test]
 fn crashes_inside_recovery_lose_nothing() {
     let policy = CrashPolicy { singles_max: 0, subsets: 1, exhaustive_items: 0, seed: 9 };
-    for seed in 200..203 {
+    for seed in 200..202 {
         let mut program = programs::setup();
         program.extend(programs::random(seed, 40));
         let sweep = Sweep { depth: 2, every: 7, ..Sweep::new(SimOptions::new(seed), policy) };
@@ -134,7 +134,7 @@ fn a_crash_at_every_call_of_a_creation_leaves_nothing_or_an_environment() {
 /// As many programs as `CAMPANILE_SEEDS=from..to` says; a few by default.
 #[test]
 fn soak() {
-    let wanted = std::env::var("CAMPANILE_SEEDS").unwrap_or_else(|_| "1000..1002".into());
+    let wanted = std::env::var("CAMPANILE_SEEDS").unwrap_or_else(|_| "1000..1001".into());
     let (from, to) = wanted.split_once("..").expect("CAMPANILE_SEEDS is from..to");
     let (from, to): (u64, u64) = (from.parse().unwrap(), to.parse().unwrap());
     let mut states = 0;

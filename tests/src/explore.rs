@@ -60,7 +60,7 @@ impl Tally {
 pub struct Effort {
     /// Crash states to spend on one program.
     pub states: u64,
-    /// How deep crashes may nest: 1 = only the program, 2 = also its recovery, 3 = recovery of that.
+    /// How deep crashes may nest: 1 = only the program, 2 = also its recovery, 3 = that one's too.
     pub depth: u32,
     /// Whether sectors may tear (profile "no sector atomicity").
     pub torn_sectors: bool,

@@ -1,5 +1,5 @@
-//! Seeded programs: sequences of steps that a user could make, over several databases, with keys and
-//! values at every size that the format treats differently. Pure data; `life` carries them out.
+//! Seeded programs: sequences of steps that a user could make, over several databases, with keys
+//! and values at every size that the format treats differently. Pure data; `life` carries them out.
 
 /// A small, fast, seeded source of choices (SplitMix64, Steele et al., OOPSLA 2014).
 #[derive(Clone, Debug)]

@@ -62,15 +62,19 @@ fn a_file_is_one_idea() {
 
 #[test]
 fn lines_are_at_most_a_hundred_columns() {
+    let mut long = Vec::new();
     for source in all() {
         for (number, line) in source.text.lines().enumerate() {
-            // A long literal or link cannot be broken; everything else can.
-            let unbreakable = line.contains("http") || line.contains('"');
+            // A long literal, link or table row cannot be broken; everything else can.
+            let unbreakable =
+                line.contains("http") || line.contains('"') || line.starts_with("//! |");
             let columns = line.chars().count();
-            let at = format!("{}:{}", source.path, number + 1);
-            assert!(columns <= COLUMNS_MAX || unbreakable, "{at}: {columns} columns");
+            if columns > COLUMNS_MAX && !unbreakable {
+                long.push(format!("{}:{}: {columns} columns", source.path, number + 1));
+            }
         }
     }
+    assert!(long.is_empty(), "{}", long.join("\n"));
 }
 
 #[test]

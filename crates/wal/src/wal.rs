@@ -5,8 +5,8 @@
 //! [`Wal::step`] now and then.
 //!
 //! Latches, in the order in which one may be taken while holding another: `output`, then
-//! `syncing`, `spares`, `files`, `nearby` or `buffer`. Holding one of these five, no other is taken.
-//! The mutex of a group is never held together with any of them.
+//! `syncing`, `spares`, `files`, `nearby` or `buffer`. Holding one of these five, no other is
+//! taken. The mutex of a group is never held together with any of them.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -43,9 +43,20 @@ impl OverlayVfs {
         if !self.base.exists(path)? {
             return Ok(None);
         }
-        let file = Arc::new(OverlayFile::over(self.base.open(path, Open::Read)?)?);
+        let len = self.base.open(path, Open::Read)?.len()?;
+        let file = Arc::new(OverlayFile::over(path.to_owned(), len));
         state.files.insert(path.to_owned(), Some(Arc::clone(&file)));
         Ok(Some(file))
+    }
+
+    /// A handle. What is below is open as long as the handle is, and no longer: there may be more
+    /// files than a process may have open.
+    fn handle(&self, file: Arc<OverlayFile>) -> io::Result<Arc<dyn File>> {
+        let base = match &file.below {
+            Some(path) => Some(self.base.open(path, Open::Read)?),
+            None => None,
+        };
+        Ok(Arc::new(OverlayHandle { file, base }))
     }
 }
 
@@ -61,11 +72,11 @@ impl Vfs for OverlayVfs {
                 io::ErrorKind::AlreadyExists,
                 format!("{} exists", path.display()),
             )),
-            (Some(file), _) => Ok(file),
+            (Some(file), _) => self.handle(file),
             (None, _) if how.creates() => {
                 let file = Arc::new(OverlayFile::default());
                 state.files.insert(path.to_owned(), Some(Arc::clone(&file)));
-                Ok(file)
+                self.handle(file)
             }
             (None, _) => Err(missing(path)),
         }
@@ -140,8 +151,16 @@ impl FileLock for NoLock {}
 /// One file: what was written here, over what is below.
 #[derive(Debug, Default)]
 struct OverlayFile {
-    base: Option<Arc<dyn File>>,
+    /// The file below, by the name it has there: nothing there is renamed.
+    below: Option<PathBuf>,
     written: RwLock<Written>,
+}
+
+/// One opened handle of it.
+#[derive(Debug)]
+struct OverlayHandle {
+    file: Arc<OverlayFile>,
+    base: Option<Arc<dyn File>>,
 }
 
 #[derive(Debug, Default)]
@@ -153,12 +172,13 @@ struct Written {
 }
 
 impl OverlayFile {
-    fn over(base: Arc<dyn File>) -> io::Result<OverlayFile> {
-        let len = base.len()?;
+    fn over(below: PathBuf, len: u64) -> OverlayFile {
         let written = Written { len, base_len: len, chunks: BTreeMap::new() };
-        Ok(OverlayFile { base: Some(base), written: RwLock::new(written) })
+        OverlayFile { below: Some(below), written: RwLock::new(written) }
     }
+}
 
+impl OverlayHandle {
     /// What the file below shows at `offset`, zeros beyond it.
     fn read_below(&self, buf: &mut [u8], offset: u64, base_len: u64) -> io::Result<()> {
         buf.fill(0);
@@ -183,9 +203,9 @@ fn place(offset: u64, len: usize) -> (u64, usize, usize) {
     (offset / CHUNK_BYTES, at, len.min(CHUNK_BYTES as usize - at))
 }
 
-impl File for OverlayFile {
+impl File for OverlayHandle {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let written = self.written.read();
+        let written = self.file.written.read();
         let count = clamp(written.len.saturating_sub(offset), buf.len());
         let mut done = 0;
         while done < count {
@@ -202,7 +222,7 @@ impl File for OverlayFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
-        let mut written = self.written.write();
+        let mut written = self.file.written.write();
         let base_len = written.base_len;
         let mut done = 0;
         while done < buf.len() {
@@ -237,11 +257,11 @@ impl File for OverlayFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.written.read().len)
+        Ok(self.file.written.read().len)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut written = self.written.write();
+        let mut written = self.file.written.write();
         if len < written.len {
             let (chunk, at, _) = place(len, 0);
             written.chunks.split_off(&(chunk + u64::from(at > 0)));
@@ -255,7 +275,7 @@ impl File for OverlayFile {
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        let mut written = self.written.write();
+        let mut written = self.file.written.write();
         written.len = written.len.max(offset.saturating_add(len));
         Ok(())
     }

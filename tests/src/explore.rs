@@ -186,12 +186,12 @@ impl Share {
                 };
                 *budget -= states;
                 *calls_left = calls_left.saturating_sub(1).max(1);
-                (states, Choices::new(choices.next()))
+                (states, Choices::new(choices.draw()))
             }
             Share::At { choices, next, calls } => {
                 let states = calls.iter().filter(|call| **call == *next).count();
                 *next += 1;
-                (states as u64, Choices::new(choices.next()))
+                (states as u64, Choices::new(choices.draw()))
             }
         }
     }
@@ -227,7 +227,7 @@ impl Watcher {
         let pending = self.disk.pending();
         for nth in 0..states {
             let (choice, failure) = choose(nth, &pending, &mut choices);
-            self.crash(call, choice, failure, choices.next());
+            self.crash(call, choice, failure, choices.draw());
             let mut tally = self.tally.lock().expect("the tally");
             *tally.sites.entry(site.clone()).or_default() += 1;
         }
@@ -376,13 +376,13 @@ fn choose(nth: u64, pending: &PendingInfo, choices: &mut Choices) -> (CrashChoic
         2 => CrashChoice::Nothing,
         3 => CrashChoice::All,
         4 => CrashChoice::Prefix(choices.below(pending.ops + 1)),
-        5 => CrashChoice::FilePrefixes(choices.next()),
+        5 => CrashChoice::FilePrefixes(choices.draw()),
         6 if pending.sectors > 0 => CrashChoice::DropSector(choices.below(pending.sectors)),
         7 if pending.sectors > 0 => CrashChoice::KeepSector(choices.below(pending.sectors)),
         8 if pending.lens > 0 => CrashChoice::DropLength(choices.below(pending.lens)),
         9 if pending.dir_ops > 0 => CrashChoice::DropEntry(choices.below(pending.dir_ops)),
         _ if nth == 0 && pending.items() == 0 => CrashChoice::Nothing,
-        _ => CrashChoice::Subset(choices.next()),
+        _ => CrashChoice::Subset(choices.draw()),
     };
     let failure = match choice {
         CrashChoice::ProcessCrash => Failure::Process,

@@ -164,7 +164,7 @@ fn one(
     let choice = match choices.below(3) {
         0 => CrashChoice::Nothing,
         1 => CrashChoice::All,
-        _ => CrashChoice::Subset(choices.next()),
+        _ => CrashChoice::Subset(choices.draw()),
     };
     let image = disk.reboot(choice);
     let found = crate::explore::open_and_read(&image, None, options)?;

@@ -12,7 +12,7 @@ impl Choices {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,7 +23,7 @@ impl Choices {
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "nothing to choose from");
-        self.next() % bound
+        self.draw() % bound
     }
 
     /// True once in `n` times on average.
@@ -177,7 +177,7 @@ fn key(choices: &mut Choices, shape: Shape) -> Vec<u8> {
             key.extend_from_slice(format!("/{number}").as_bytes());
             key
         }
-        3 => number.to_be_bytes().to_vec(),
+        3 => vec![0, number as u8, 0xff, 0],
         _ => format!("key{number:04}").into_bytes(),
     }
 }
@@ -194,9 +194,9 @@ fn value(choices: &mut Choices, shape: Shape) -> Vec<u8> {
         21 => page * (1 + choices.below(6)) + choices.below(3),
         _ => choices.below(80),
     };
-    let seed = choices.next();
+    let seed = choices.draw();
     let mut filler = Choices::new(seed);
-    let mut value: Vec<u8> = (0..len).map(|_| filler.next() as u8).collect();
+    let mut value: Vec<u8> = (0..len).map(|_| filler.draw() as u8).collect();
     // Runs of one byte as well: torn sectors of equal content hide bugs, so most is random.
     if choices.one_in(5) {
         value.fill(b'v');

@@ -301,7 +301,9 @@ impl Cursor {
                 return Ok(None);
             }
             self.spare.take(tree, snapshot, Target::At(&fence))?;
-            first = 0;
+            // Not simply its first entry: it may have been merged meanwhile with what we have seen.
+            let (Ok(slot) | Err(slot)) = self.spare.node().search(&fence);
+            first = slot;
         }
     }
 
@@ -317,16 +319,21 @@ impl Cursor {
         }
         let target = if inclusive { Target::At(from) } else { Target::Below(from) };
         self.spare.take(tree, snapshot, target)?;
-        let node = self.spare.node();
-        let end = if node.covers(from) {
-            match node.search(from) {
-                Ok(slot) if inclusive => slot + 1,
-                Ok(slot) | Err(slot) => slot,
-            }
-        } else {
-            node.count()
-        };
+        let mut end = self.spare_end(from);
+        if inclusive && self.spare.node().search(from) == Ok(end) {
+            end += 1;
+        }
         self.down_from_spare(tree, snapshot, end)
+    }
+
+    /// The slot in the spare copy, a leaf of the keys below `key`, where these end.
+    fn spare_end(&self, key: &[u8]) -> usize {
+        let node = self.spare.node();
+        if !node.covers(key) {
+            return node.count();
+        }
+        let (Ok(slot) | Err(slot)) = node.search(key);
+        slot
     }
 
     /// The last visible slot below `end` of the spare copy, or of the leaves before it.
@@ -346,7 +353,7 @@ impl Cursor {
                 return Ok(None);
             }
             self.spare.take(tree, snapshot, Target::Below(&fence))?;
-            end = usize::MAX;
+            end = self.spare_end(&fence);
         }
     }
 }

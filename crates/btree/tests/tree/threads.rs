@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use campanile_btree::{Cursor, Reader, Seek};
+use campanile_btree::{Cursor, Range, Reader, Seek};
 
 use crate::program::Model;
 use crate::rig::{Dice, Rig, Sizes, pairs};
@@ -133,7 +133,12 @@ fn writers_without_common_keys_share_the_pages() {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
                 let seen = pairs(&rig.tree(), &mut Reader::Uncommitted);
-                assert!(seen.is_sorted_by(|a, b| a.0 < b.0));
+                assert!(seen.is_sorted_by(|a, b| a.0 < b.0), "a merge between two leaves");
+                let (mut range, mut back) = (Range::all(), Vec::new());
+                while range.retreat(&rig.tree(), Reader::Uncommitted).unwrap() {
+                    back.extend(range.back().key().map(<[u8]>::to_vec));
+                }
+                assert!(back.is_sorted_by(|a, b| a > b), "a merge between two leaves");
             }
         });
         let models = writers.into_iter().map(|writer| writer.join().unwrap()).collect();

@@ -13,7 +13,7 @@ use campanile_btree::{Forest, Tree};
 use campanile_format::FileId;
 use campanile_txn::{CheckpointInfo, CheckpointKind, Transactions};
 use campanile_vfs::{FileLock, Host, Poison};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::causes;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +33,9 @@ pub(crate) struct Core {
     pub gate: Gate,
     /// Held while something is cleaned, and by whoever needs that nothing is.
     pub cleaning: Mutex<()>,
+    /// Shared by whoever works beside transactions (checkpoints, background steps), so that
+    /// closing begins when they are out, and keeps them out.
+    pub upkeep: RwLock<()>,
     /// Held as long as the environment is open.
     pub lock: Mutex<Option<Box<dyn FileLock>>>,
 }
@@ -58,8 +61,15 @@ impl Core {
         Ok(())
     }
 
+    /// Work beside transactions, which closing waits for.
+    pub fn tend<T>(&self, work: impl FnOnce(&Core) -> Result<T>) -> Result<T> {
+        let _upkeep = self.upkeep.read();
+        self.check_writable()?;
+        work(self)
+    }
+
     pub fn checkpoint(&self, kind: CheckpointKind) -> Result<CheckpointInfo> {
-        self.txns.checkpoint(kind).map_err(causes::txn)
+        self.tend(|core| core.txns.checkpoint(kind).map_err(causes::txn))
     }
 
     /// One bounded piece of background work; true if there was any.
@@ -68,8 +78,10 @@ impl Core {
         if self.options.read_only {
             return Ok(false);
         }
-        let worked = self.txns.step().map_err(causes::txn)?;
-        Ok(self.clean()? || worked)
+        self.tend(|core| {
+            let worked = core.txns.step().map_err(causes::txn)?;
+            Ok(core.clean()? || worked)
+        })
     }
 
     /// One bounded piece of cleaning: ghosts, sparse pages, the graveyard.
@@ -83,17 +95,22 @@ impl Core {
     }
 
     /// Closes cleanly: nothing is open, everything is on disk, and the control file says so.
+    ///
+    /// If that fails, the next open recovers; whatever the outcome, nothing is written any more
+    /// when this returns.
     pub fn close(&self) -> Result<()> {
         self.gate.close()?;
+        let _nobody = self.upkeep.write();
         let result = if self.options.read_only {
             Ok(())
         } else {
-            self.checkpoint(CheckpointKind::Close).map(|_| ())
+            self.txns.checkpoint(CheckpointKind::Close).map(|_| ()).map_err(causes::txn)
         };
-        *self.lock.lock() = None;
-        if result.is_ok() {
-            tracing::info!(home = %self.home.display(), "environment closed");
+        match &result {
+            Ok(()) => tracing::info!(home = %self.home.display(), "environment closed"),
+            Err(error) => self.poison.strike(format!("it could not be closed ({error})")),
         }
+        self.let_go();
         result
     }
 
@@ -101,6 +118,16 @@ impl Core {
     pub fn abandon(&self) {
         self.gate.force();
         self.poison.strike("it was abandoned");
+        self.let_go();
+    }
+
+    /// Gives the home back, once nothing of this environment is being written: who gets it next
+    /// must find it at rest.
+    fn let_go(&self) {
+        if self.poison.is_poisoned() {
+            self.txns.store().await_batch();
+            self.txns.wal().await_writers();
+        }
         *self.lock.lock() = None;
     }
 }

@@ -2,7 +2,8 @@
 //! checkpoints taken, ghosts and graves cleaned.
 //!
 //! Owns the threads and their rest. Promises that they end before the environment does, and that
-//! an error they meet is logged and, if it poisons the environment, ends them. Must never hold a
+//! an error they meet is logged and, if it poisons the environment, ends them; that a panic of
+//! theirs poisons it. Must never hold a
 //! handle that would keep the environment alive: they see the core, not the handles.
 
 use std::sync::Arc;
@@ -74,8 +75,10 @@ impl Keeper {
 }
 
 fn run(core: &Core, bell: &Bell, name: &str, step: fn(&Core) -> Result<bool>) {
+    // A thread that is missing would not be missed: the log would only grow.
+    let _alive = core.poison.if_unwound("background work was done");
     loop {
-        let rest = match step(core) {
+        let rest = match core.tend(step) {
             Ok(true) => Duration::ZERO,
             Ok(false) => REST,
             Err(error) if core.poison.is_poisoned() => {

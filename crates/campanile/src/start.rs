@@ -16,7 +16,7 @@ use campanile_pagestore::StoreOptions;
 use campanile_recovery::{OpenOptions, Opened, Outcome, Phase, RecoveryError};
 use campanile_txn::{Durability, Transactions, TransactionsOptions, TxnOptions};
 use campanile_vfs::{Background, FileLock, Host, Vfs};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::core::{Core, Gate};
 use crate::error::{Error, ErrorKind, Result};
@@ -118,6 +118,7 @@ fn open(
         retired: Retired::default(),
         gate: Gate::default(),
         cleaning: Mutex::new(()),
+        upkeep: RwLock::new(()),
         lock: Mutex::new(lock),
         options,
     };

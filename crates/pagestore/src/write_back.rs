@@ -166,6 +166,12 @@ impl PageStore {
         write_back
     }
 
+    /// Returns when no batch is under way that began before the call. Once the environment is
+    /// poisoned, none follows: the files are nobody's then.
+    pub fn await_batch(&self) {
+        drop(self.hurried_batch());
+    }
+
     /// The dirty frames that `wanted` takes, given whether their file is durable.
     fn choose(&self, wanted: impl Fn(&Choice, bool) -> bool) -> Vec<Choice> {
         let choices = self.dirty_frames().filter_map(|(frame, rec_lsn, durable)| {
@@ -225,6 +231,7 @@ impl PageStore {
         if batch.is_empty() {
             return Ok(0);
         }
+        let _whole = self.poison.if_unwound("pages were written back");
         if planted::is(Bug::CleanBeforeSync) {
             self.settle(&batch, Dirt::synced);
         }

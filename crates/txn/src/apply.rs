@@ -148,6 +148,8 @@ impl Transactions {
             }
         };
         let check = RedoCheck::before(self.options().check_redo, &body, changes);
+        // The log would know of a change that the pages lack, and the next change contradict it.
+        let _whole = self.poison().if_unwound("a logged change was made");
         let (lsn, body) = self.append(txn, body)?;
         let (Body::Update { changes: logged, .. } | Body::Compensate { changes: logged, .. }) =
             body

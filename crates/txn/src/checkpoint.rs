@@ -105,7 +105,7 @@ impl Transactions {
         }
         let pin = redo.min(undo_low);
         let info = CheckpointInfo { lsn, redo, pin, active: active.len() };
-        self.make_known(&mut state, kind, info, body)?;
+        self.make_known(&mut state, kind, info, body, began)?;
         state.began = began;
         state.changes = changes;
         state.time_us = self.clock().monotonic_us();
@@ -136,10 +136,12 @@ impl Transactions {
         kind: CheckpointKind,
         info: CheckpointInfo,
         body: Checkpoint,
+        began: Lsn,
     ) -> Result<(), TxnError> {
-        // Clean only if all of the log is durable: a note of the idle log may just have come.
+        // Clean only if all of the log is durable (a note of the idle log may just have come), and
+        // replay would find nothing to do before the checkpoint.
         let (durable, end) = (self.wal().durable(), self.wal().end());
-        let clean = kind == CheckpointKind::Close && durable >= end;
+        let clean = kind == CheckpointKind::Close && durable >= end && info.redo == began;
         let control = Control {
             generation: state.control.generation + 1,
             checkpoint: info.lsn,

@@ -174,13 +174,11 @@ impl Transactions {
         Ok(())
     }
 
-    /// Takes the file off the disk, if it is there: its creation may have been cut short.
+    /// Takes the file off the disk. It is no error if it is not there: its creation may have been
+    /// cut short, or an earlier removal.
     fn drop_file(&self, file: FileId) -> Result<(), TxnError> {
         self.space.forget(file);
-        if self.store().open_file(file)? {
-            self.store().remove_file(file)?;
-        }
-        Ok(())
+        Ok(self.store().remove_file(file)?)
     }
 
     /// Whether changes of a file are logged.

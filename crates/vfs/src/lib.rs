@@ -19,5 +19,5 @@ pub use host::{Adversary, Background, Clock, Host, OsClock, OsRandom, Random, ne
 pub use memory::MemoryVfs;
 pub use observe::{Observed, Observer};
 pub use os::OsVfs;
-pub use poison::{Poison, Poisoned};
+pub use poison::{Poison, Poisoned, UnwindGuard};
 pub use record::{Recording, Tally};

@@ -37,9 +37,34 @@ impl Poison {
         self.0.get().is_some()
     }
 
+    /// Strikes the flag if a panic begins while the guard lives: a bug of ours in the middle of
+    /// work that must be done whole. A guard made while a panic is unwinding already (a rollback
+    /// in a destructor) takes no offence at that one.
+    #[must_use = "it watches only while it lives"]
+    pub fn if_unwound(&self, during: &'static str) -> UnwindGuard<'_> {
+        UnwindGuard { poison: self, during, calm: !std::thread::panicking() }
+    }
+
     /// The first cause, once the flag is struck.
     pub fn cause(&self) -> Option<&str> {
         self.0.get().map(String::as_str)
+    }
+}
+
+/// See [`Poison::if_unwound`].
+#[derive(Debug)]
+pub struct UnwindGuard<'p> {
+    poison: &'p Poison,
+    during: &'static str,
+    /// Nothing was unwinding when the guard was made.
+    calm: bool,
+}
+
+impl Drop for UnwindGuard<'_> {
+    fn drop(&mut self) {
+        if self.calm && std::thread::panicking() {
+            self.poison.strike(format!("a panic while {}", self.during));
+        }
     }
 }
 
@@ -83,5 +108,25 @@ mod tests {
         );
         assert!(poison.is_poisoned());
         assert_eq!(poison.cause(), Some("a failed sync of log.0000000001"));
+    }
+
+    #[test]
+    fn a_panic_strikes_only_where_it_began() {
+        let inside = Poison::new();
+        let outside = Poison::new();
+        let guarded = std::panic::AssertUnwindSafe(|| {
+            struct RollsBack<'p>(&'p Poison);
+            impl Drop for RollsBack<'_> {
+                fn drop(&mut self) {
+                    let _guard = self.0.if_unwound("rolling back");
+                }
+            }
+            let _transaction = RollsBack(&outside);
+            let _guard = inside.if_unwound("the log was written");
+            panic!("on purpose");
+        });
+        assert!(std::panic::catch_unwind(guarded).is_err());
+        assert_eq!(inside.cause(), Some("a panic while the log was written"));
+        assert!(!outside.is_poisoned());
     }
 }

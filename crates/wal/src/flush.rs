@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use campanile_format::planted::{self, Bug};
 use campanile_format::{Lsn, names};
-use campanile_vfs::{Background, Clock, File, Poison};
+use campanile_vfs::{Background, Clock, File};
 use parking_lot::MutexGuard;
 
 use crate::buffer::Segment;
@@ -23,17 +23,6 @@ use crate::wal::Wal;
 
 /// The system is asked to start writing out after this much that nobody has synced.
 const LAZY_BYTES: u32 = 1 << 20;
-
-/// A bug of ours in the middle of writing: what is on disk is then as unknown as after a failure.
-struct PoisonIfUnwinding<'p>(&'p Poison);
-
-impl Drop for PoisonIfUnwinding<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.strike("a panic while the log was written");
-        }
-    }
-}
 
 impl Wal {
     /// Makes the record that starts at `lsn` durable, and everything before it. Callers at the
@@ -120,7 +109,7 @@ impl Wal {
         let Some(batch) = self.buffer.lock().take() else {
             return Ok(());
         };
-        let _guard = PoisonIfUnwinding(&self.poison);
+        let _whole = self.poison.if_unwound("the log was written");
         for segment in batch.iter() {
             if segment.start.file() != output.number {
                 self.rotate(output, segment)?;

@@ -156,6 +156,14 @@ impl Wal {
         self.options.dir.clone()
     }
 
+    /// Returns when no write or sync is under way that began before the call. Once the
+    /// environment is poisoned, none follows: the files are nobody's then.
+    pub fn await_writers(&self) {
+        let _output = self.output.lock();
+        let _syncing = self.syncing.lock();
+        let _spares = self.spares.lock();
+    }
+
     /// Poisons the environment: `file` failed to take a write or a sync, and nobody knows what is
     /// on the medium now (W6).
     pub(crate) fn fatal(

@@ -6,6 +6,7 @@
 //! `CAMPANILE_CRASH_STATES` sets how many states to explore (default 20,000 over all tests here),
 //! `CAMPANILE_CRASH_SEED` where the seeds begin.
 
+use campanile::EnvironmentOptions;
 use campanile_tests::explore::{Effort, Tally, explore};
 use campanile_tests::life::tiny;
 use campanile_tests::workload::Shape;
@@ -18,6 +19,16 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 /// Explores programs of one shape on every core until the budget is spent.
 fn campaign(name: &str, share_percent: u64, shape: Shape, effort: Effort) {
+    campaign_with(name, share_percent, shape, &tiny(), effort);
+}
+
+fn campaign_with(
+    name: &str,
+    share_percent: u64,
+    shape: Shape,
+    options: &EnvironmentOptions,
+    effort: Effort,
+) {
     let budget = number("CAMPANILE_CRASH_STATES", 20_000) * share_percent / 100;
     let first = number("CAMPANILE_CRASH_SEED", 1) * 1_000_000;
     let next = AtomicU64::new(first);
@@ -28,7 +39,7 @@ fn campaign(name: &str, share_percent: u64, shape: Shape, effort: Effort) {
             scope.spawn(|| {
                 while total.lock().expect("the tally").states < budget {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let tally = explore(seed, shape, &tiny(), effort);
+                    let tally = explore(seed, shape, options, effort);
                     let failed = !tally.violations.is_empty();
                     total.lock().expect("the tally").add(tally);
                     if failed {
@@ -64,8 +75,15 @@ fn report(name: &str, total: &Tally) {
     }
 }
 
-const EFFORT: Effort =
-    Effort { states: 400, depth: 3, torn_sectors: false, sector_bytes: 512, stop_early: true };
+const EFFORT: Effort = Effort {
+    states: 400,
+    depth: 3,
+    torn_sectors: false,
+    sector_bytes: 512,
+    adversary: false,
+    collateral: false,
+    stop_early: true,
+};
 
 #[test]
 fn no_crash_loses_a_commit_or_shows_half_of_one() {
@@ -88,4 +106,24 @@ fn large_sectors_that_hold_several_pages_lose_nothing() {
 fn long_programs_over_many_log_files_lose_nothing() {
     let shape = Shape { catalog: false, volatile: false, relaxed: false, ..Shape::mixed(400) };
     campaign("long programs", 15, shape, Effort { states: 600, ..EFFORT });
+}
+
+#[test]
+fn an_adversary_that_makes_every_free_choice_badly_loses_nothing() {
+    let effort = Effort { adversary: true, torn_sectors: true, ..EFFORT };
+    campaign("adversary", 10, Shape::mixed(60), effort);
+}
+
+/// No power-safe overwrite: what stands beside a lost write is lost with it. Pages are as large as
+/// what the medium writes at once.
+#[test]
+fn writes_that_spoil_their_neighbours_lose_nothing() {
+    let options = tiny()
+        .page_bytes(4096)
+        .cache_bytes(20 * 4096)
+        .log_file_bytes(64 * 1024)
+        .checkpoint_log_bytes(40 * 1024);
+    let shape = Shape { page_bytes: 4096, ..Shape::mixed(90) };
+    let effort = Effort { sector_bytes: 4096, torn_sectors: true, collateral: true, ..EFFORT };
+    campaign_with("collateral", 5, shape, &options, effort);
 }

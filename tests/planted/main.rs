@@ -14,8 +14,15 @@ use campanile_vfs::sim::{Errno, Fault, FaultRule, SyncFailure, Trigger};
 /// Programs tried before a bug counts as missed.
 const SEEDS: u64 = 60;
 
-const EFFORT: Effort =
-    Effort { states: 300, depth: 2, torn_sectors: false, sector_bytes: 512, stop_early: true };
+const EFFORT: Effort = Effort {
+    states: 300,
+    depth: 2,
+    torn_sectors: false,
+    sector_bytes: 512,
+    adversary: false,
+    collateral: false,
+    stop_early: true,
+};
 
 /// Bugs that show in a crash: exploring finds a state that the oracle does not permit, or the
 /// monitor sees the order broken on the way.

@@ -66,6 +66,10 @@ pub struct Effort {
     pub torn_sectors: bool,
     /// Sector size of the disk.
     pub sector_bytes: u64,
+    /// Whether the engine's own free choices are made by an adversary.
+    pub adversary: bool,
+    /// Whether a lost write may spoil what stands beside it. Needs pages as large as sectors.
+    pub collateral: bool,
     /// Stop at the first violation.
     pub stop_early: bool,
 }
@@ -109,6 +113,8 @@ fn sim_options(seed: u64, effort: Effort) -> SimOptions {
         seed,
         sector_bytes: effort.sector_bytes,
         torn_sectors: effort.torn_sectors,
+        adversary: effort.adversary,
+        collateral: effort.collateral,
         ..SimOptions::default()
     }
 }

@@ -8,7 +8,7 @@ use campanile::{
 };
 use campanile_vfs::CallKind;
 use campanile_vfs::sim::{
-    CrashPolicy, Errno, Fault, FaultPlan, FaultRule, SimDisk, SimOptions, Trigger,
+    CrashChoice, CrashPolicy, Errno, Fault, FaultPlan, FaultRule, SimDisk, SimOptions, Trigger,
 };
 
 const HOME: &str = "/home";
@@ -43,6 +43,31 @@ fn after_every_crash(life: impl Fn(&Arc<SimDisk>), check: impl Fn(&Environment))
         }
     }
     opened
+}
+
+/// What a process that died left in the system's cache is built upon by the next one; then the
+/// power fails, and the cache is gone.
+#[test]
+fn a_home_that_was_created_in_a_cache_survives_the_loss_of_the_cache() {
+    let disk = SimDisk::new(SimOptions::new(11));
+    disk.capture_crash_points();
+    let env = open(&disk).unwrap();
+    env.create_database("db").unwrap();
+    env.close().unwrap();
+    let mut opened = 0;
+    for first in disk.take_crash_points() {
+        let cached = first.disk.reboot(CrashChoice::ProcessCrash);
+        cached.capture_crash_points();
+        open(&cached).unwrap().abandon();
+        for second in cached.take_crash_points() {
+            let left = second.disk.reboot(CrashChoice::Nothing);
+            let env = open(&left)
+                .unwrap_or_else(|e| panic!("calls {} and {}: {e}", first.call, second.call));
+            env.abandon();
+            opened += 1;
+        }
+    }
+    assert!(opened > 1000, "{opened}");
 }
 
 #[test]

@@ -149,3 +149,19 @@ fn a_panic_of_the_user_rolls_back_and_nothing_else() {
     env.create_database("db").unwrap();
     env.close().unwrap();
 }
+
+/// A rollback must never need a log record that no log file can hold.
+#[test]
+fn log_files_too_small_for_the_pages_are_refused_before_anything_is_written() {
+    let host = Host::memory();
+    let small = || EnvironmentOptions::new().page_bytes(8192).log_file_bytes(16 << 10);
+    let refused = Environment::open_on(host.clone(), HOME, small()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{refused}");
+    let fits = || small().log_file_bytes(32 << 10);
+    Environment::open_on(host.clone(), HOME, fits()).unwrap().close().unwrap();
+    // The pages of a home keep their size, whatever the options say.
+    let refused = Environment::open_on(host.clone(), HOME, small().page_bytes(512)).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidArgument, "{refused}");
+    let env = Environment::open_on(host, HOME, fits()).unwrap();
+    assert!(env.recovery_report().is_none());
+}

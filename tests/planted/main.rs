@@ -20,7 +20,6 @@ const EFFORT: Effort = Effort {
     torn_sectors: false,
     sector_bytes: 512,
     adversary: false,
-    collateral: false,
     stop_early: true,
 };
 

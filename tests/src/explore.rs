@@ -68,8 +68,6 @@ pub struct Effort {
     pub sector_bytes: u64,
     /// Whether the engine's own free choices are made by an adversary.
     pub adversary: bool,
-    /// Whether a lost write may spoil what stands beside it. Needs pages as large as sectors.
-    pub collateral: bool,
     /// Stop at the first violation.
     pub stop_early: bool,
 }
@@ -114,7 +112,6 @@ fn sim_options(seed: u64, effort: Effort) -> SimOptions {
         sector_bytes: effort.sector_bytes,
         torn_sectors: effort.torn_sectors,
         adversary: effort.adversary,
-        collateral: effort.collateral,
         ..SimOptions::default()
     }
 }

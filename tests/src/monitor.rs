@@ -11,6 +11,7 @@
 
 use campanile_format::control::{CONTROL_SLOT_BYTES, Control};
 use campanile_format::limits::PAGE_HEADER_BYTES;
+use campanile_format::log_file::FIRST_RECORD_OFFSET;
 use campanile_format::meta::{FILE_FLAGS_AT, FLAG_NOT_DURABLE};
 use campanile_format::{Lsn, names, page};
 use campanile_vfs::{Call, CallKind, Observer, Outcome};
@@ -107,7 +108,9 @@ impl Observer for Monitor {
                 }
                 if let Some(number) = names::parse_log_file(&target) {
                     watched.unlisted.insert(number);
-                    watched.logs.insert(number, Extent::default());
+                    // Made ready as a spare: the header is all there is, and it is durable.
+                    let header = u64::from(FIRST_RECORD_OFFSET);
+                    watched.logs.insert(number, Extent { written: header, durable: header });
                 }
             }
             _ => {}

@@ -6,8 +6,8 @@
 //! reader may see, the tree knows.
 
 use campanile_btree::Seek;
-use campanile_format::FileId;
 use campanile_format::catalog_row::CatalogRow;
+use campanile_format::{FileId, names};
 
 use crate::causes;
 use crate::core::Core;
@@ -57,6 +57,21 @@ pub(crate) fn find(view: View<'_>, name: &str) -> Result<Option<Row>> {
 /// The row of a database that must be there.
 pub(crate) fn find_existing(view: View<'_>, name: &str) -> Result<Row> {
     find(view, name)?.ok_or_else(|| missing(name))
+}
+
+/// The row of a database that is to be read or written: its file must be there too.
+pub(crate) fn find_usable(view: View<'_>, name: &str) -> Result<Row> {
+    let row = find_existing(view, name)?;
+    let there = view.read(|core, _| core.txns.store().open_file(row.file).map_err(causes::store));
+    if there? {
+        return Ok(row);
+    }
+    let file = names::data_file(row.file);
+    let what = format!(
+        "the data file of database {name:?} is missing ({}/{file}): restore it from a backup",
+        names::DATA_DIR
+    );
+    Err(Error::new(ErrorKind::Corrupt, what))
 }
 
 /// All names and rows, in the order of the names.

@@ -326,7 +326,7 @@ impl Environment {
     pub fn open_database_at(&self, reader: &impl Reads, name: &str) -> Result<Database> {
         let view = reader.view();
         self.check_same(view)?;
-        let row = catalog::find_existing(view, name)?;
+        let row = catalog::find_usable(view, name)?;
         Ok(Database::new(&self.shared, name, row))
     }
 

@@ -17,6 +17,12 @@ pub trait LogBarrier: Send + Sync {
 
     /// Where the next record will start, at or after.
     fn end(&self) -> Lsn;
+
+    /// Where the log ended, if it has no record at `lsn`, as after a tail that was cut off.
+    fn ended_before(&self, lsn: Lsn) -> Option<Lsn> {
+        let end = self.end();
+        (lsn >= end).then_some(end)
+    }
 }
 
 /// Why the log could not be made durable.

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use campanile_format::{Corrupt, FileId, Lsn, PageId};
+use campanile_format::{Corrupt, EnvironmentId, FileId, Lsn, PageId};
 use campanile_vfs::Poisoned;
 use thiserror::Error;
 
@@ -52,6 +52,22 @@ pub enum StoreError {
         lsn: Lsn,
         /// Where the log ends.
         end: Lsn,
+    },
+    /// The data file was made in another environment.
+    #[error(
+        "data file {file} ({}) belongs to environment {theirs}, this one is {ours}; move it away \
+         and put the right file in its place",
+        path.display()
+    )]
+    Foreign {
+        /// The file, by its name.
+        file: FileId,
+        /// Where it is.
+        path: PathBuf,
+        /// The environment in its meta page.
+        theirs: EnvironmentId,
+        /// The environment that is open.
+        ours: EnvironmentId,
     },
     /// There is no such data file, or it has been removed.
     #[error("there is no data file {file}")]
@@ -99,7 +115,13 @@ impl StoreError {
     /// True if bytes on disk are not what was written there.
     #[must_use]
     pub fn is_corruption(&self) -> bool {
-        matches!(self, Self::Corrupt { .. } | Self::NeverWritten { .. } | Self::BeyondLog { .. })
+        matches!(
+            self,
+            Self::Corrupt { .. }
+                | Self::NeverWritten { .. }
+                | Self::BeyondLog { .. }
+                | Self::Foreign { .. }
+        )
     }
 
     /// The page that the error is about, if it is about one.

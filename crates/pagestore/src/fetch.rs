@@ -197,8 +197,8 @@ impl PageStore {
             && file.flags().durable
         {
             // The counterpart of P1: whatever is at home, the log knows.
-            let (lsn, end) = (page::lsn(&Plain(buffer)), self.barrier.end());
-            if lsn >= end {
+            let lsn = page::lsn(&Plain(buffer));
+            if let Some(end) = self.barrier.ended_before(lsn) {
                 return Err(StoreError::BeyondLog { page: id, lsn, end });
             }
         }

@@ -166,6 +166,7 @@ impl PageStore {
 
     /// The flags in a file's meta page. A meta page that is damaged or not there yet is that of a
     /// durable file, as far as writing goes: a file that is not durable is made anew by recovery.
+    /// The pages of a file that was put in from another environment would all look right.
     fn flags_on_disk(&self, entry: &DataFile, handle: &dyn File) -> Result<FileFlags> {
         let mut buffer = vec![0; self.page_bytes()];
         handle.read_exact_at(&mut buffer, 0).map_err(|source| entry.io("read", source))?;
@@ -173,8 +174,13 @@ impl PageStore {
         if page::check(&buffer, id).is_err() {
             return Ok(FileFlags::default());
         }
-        let marked = MetaFields::read(&Plain(&buffer)).is_ok_and(|fields| !fields.durable);
-        Ok(FileFlags { durable: !marked })
+        let Ok(fields) = MetaFields::read(&Plain(&buffer)) else { return Ok(FileFlags::default()) };
+        let (theirs, ours) = (fields.environment, self.options.environment);
+        if theirs != ours {
+            let (file, path) = (entry.id, entry.path.clone());
+            return Err(StoreError::Foreign { file, path, theirs, ours });
+        }
+        Ok(FileFlags { durable: fields.durable })
     }
 
     /// Makes the names of the data files durable.

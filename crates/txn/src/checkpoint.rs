@@ -188,11 +188,28 @@ impl Transactions {
         let mut worked = self.wal().step()?;
         let target = self.checkpoints.lock().began;
         worked |= self.store().step(target)?;
+        worked |= self.note_log_file()?;
         if self.checkpoint_is_due() {
             self.checkpoint(CheckpointKind::Fuzzy)?;
             worked = true;
         }
         Ok(worked)
+    }
+
+    /// Says in the control file that the log has reached another file. Only the control file can
+    /// tell of a newest log file that was lost: the log before it ends as any other.
+    fn note_log_file(&self) -> Result<bool, TxnError> {
+        let Some(mut state) = self.checkpoints.try_lock() else { return Ok(false) };
+        let durable = self.wal().durable();
+        let known = state.control.durable.file() >= durable.file();
+        if known || state.control.clean_end.is_some() {
+            return Ok(false);
+        }
+        let generation = state.control.generation + 1;
+        let control = Control { generation, durable, ..state.control };
+        state.file.write(&control)?;
+        state.control = control;
+        Ok(true)
     }
 
     fn checkpoint_is_due(&self) -> bool {

@@ -29,4 +29,8 @@ impl LogBarrier for FlushLogFirst {
     fn end(&self) -> Lsn {
         self.0.end()
     }
+
+    fn ended_before(&self, lsn: Lsn) -> Option<Lsn> {
+        self.0.ended_before(lsn)
+    }
 }

@@ -60,8 +60,11 @@ impl ControlFile {
         let failed = |action, error| fatal(poison, action, names::CONTROL, error);
         let temporary = home.join(unfinished);
         let file = host.vfs.open(&temporary, Open::OpenOrCreate).map_err(io("create"))?;
-        let [first, _] = CONTROL_SLOT_OFFSETS;
+        // Both slots from the first day: damage to one is never the end of an environment.
+        let [first, second] = CONTROL_SLOT_OFFSETS;
         let mut bytes = control.encode();
+        bytes.resize((second - first) as usize, 0);
+        bytes.extend(control.encode());
         bytes.resize(CONTROL_FILE_BYTES as usize, 0);
         file.write_all_at(&bytes, first).map_err(|error| failed("write", error))?;
         file.sync_data().map_err(|error| failed("sync", error))?;

@@ -68,7 +68,7 @@ impl Opening<'_> {
         let mut spares = self.spares(logs.listing(), false)?;
         let nothing = Predecessor { end: Lsn::NONE, timeline: self.options.timeline };
         let output = self.begin(&mut spares, 1, nothing)?;
-        Ok(Ready { output, spares, files: Files::new([1]) })
+        Ok(Ready { output, spares, files: Files::new([1]), gaps: Vec::new() })
     }
 
     /// Removes what a creation that never finished left behind, the newest first: it is of this
@@ -112,7 +112,7 @@ impl Opening<'_> {
             return Err(WalError::PastCleanEnd { end, found });
         }
         let spares = self.spares(logs.listing(), true)?;
-        Ok(Ready { output, spares, files: self.files(&logs) })
+        Ok(Ready { output, spares, files: self.files(&logs), gaps: gaps(&logs) })
     }
 
     /// A new file, after a crash or where a new history begins.
@@ -128,11 +128,13 @@ impl Opening<'_> {
         sync_dir(self.host, self.poison, &self.options.dir)?;
         let mut spares = self.spares(logs.listing(), true)?;
         if planted::is(Bug::AppendAfterTornTail) && header.timeline == self.options.timeline {
-            return Ok(Ready { output: old, spares, files: self.files(&logs) });
+            return Ok(Ready { output: old, spares, files: self.files(&logs), gaps: gaps(&logs) });
         }
         let predecessor = Predecessor { end, timeline: header.timeline };
         let output = self.begin(&mut spares, next_file, predecessor)?;
-        Ok(Ready { output, spares, files: self.files(&logs) })
+        let mut gaps = gaps(&logs);
+        gaps.push((end, Lsn::new(next_file, FIRST_RECORD_OFFSET)));
+        Ok(Ready { output, spares, files: self.files(&logs), gaps })
     }
 
     /// Whether a file behind the end may be there: one of a history that is left, or the very file
@@ -239,4 +241,13 @@ impl Opening<'_> {
             lazy_from: end.offset(),
         })
     }
+}
+
+/// Between where a file says that the log before it ended, and itself, there are no records.
+fn gaps(logs: &LogSet) -> Vec<(Lsn, Lsn)> {
+    let headers = logs.files().filter_map(|file| logs.check(file).ok());
+    let later = headers.filter(|header| !header.predecessor_end.is_none());
+    later
+        .map(|header| (header.predecessor_end, Lsn::new(header.file, FIRST_RECORD_OFFSET)))
+        .collect()
 }

@@ -53,6 +53,9 @@ pub struct Wal {
     pub(crate) end_at_last_step: AtomicU64,
     /// When it was last seen not to be.
     pub(crate) quiet_since_us: AtomicU64,
+    /// Stretches where records were cut off, as known when the log was opened: from the end of a
+    /// file to the start of the next.
+    pub(crate) gaps: Vec<(Lsn, Lsn)>,
     pub(crate) counters: Counters,
 }
 
@@ -61,6 +64,7 @@ pub(crate) struct Ready {
     pub(crate) output: Output,
     pub(crate) spares: Spares,
     pub(crate) files: Files,
+    pub(crate) gaps: Vec<(Lsn, Lsn)>,
 }
 
 impl Wal {
@@ -98,6 +102,7 @@ impl Wal {
             time_us: AtomicU64::new(0),
             end_at_last_step: AtomicU64::new(0),
             quiet_since_us: AtomicU64::new(0),
+            gaps: ready.gaps,
             counters: Counters::default(),
         })
     }
@@ -106,6 +111,15 @@ impl Wal {
     #[must_use]
     pub fn end(&self) -> Lsn {
         Lsn(self.end.load(Ordering::Acquire))
+    }
+
+    /// Where the log ended, if it has no record at `lsn`: it does not reach so far, or a tail was
+    /// cut off there and it goes on in another file. Cuts are known as far back as files are kept.
+    #[must_use]
+    pub fn ended_before(&self, lsn: Lsn) -> Option<Lsn> {
+        let gap = self.gaps.iter().find(|(from, to)| (*from..*to).contains(&lsn));
+        let end = gap.map_or_else(|| self.end(), |(from, _)| *from);
+        (lsn >= end).then_some(end)
     }
 
     /// Everything below is handed to the operating system: it survives the death of the process.

@@ -136,8 +136,7 @@ struct Watch(Mutex<Option<(u32, Damage)>>);
 
 impl Watch {
     fn start(&self, damage: &Damage) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((0, damage.clone()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((0, damage.clone()));
     }
 
     fn stop(&self) {

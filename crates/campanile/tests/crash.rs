@@ -194,3 +194,24 @@ fn an_output_that_fails_is_an_io_error_of_the_dump() {
     assert_eq!((report.pairs, report.bytes), (1, 1 + (2 << 20)));
     assert_eq!(text::check(&writer.finish().unwrap()).unwrap().bytes, report.bytes);
 }
+
+/// The end of the log in a file that was used before, with old records behind it, is no torn tail.
+#[test]
+fn a_log_that_ends_whole_in_a_recycled_file_is_not_reported_as_cut() {
+    let disk = SimDisk::new(SimOptions::new(3));
+    let env = open(&disk).unwrap();
+    let db = env.create_database("db").unwrap();
+    let mut used_before = 0;
+    for round in 0..400u32 {
+        env.run(|txn| db.put(txn, "k", vec![round as u8; 90])).unwrap();
+        env.step().unwrap();
+        if round % 40 == 0 {
+            env.checkpoint().unwrap();
+        }
+        let left = disk.reboot(CrashChoice::Nothing);
+        let report = open(&left).unwrap().recovery_report().unwrap().clone();
+        assert_eq!((report.tail_bytes_cut, report.tail_survivors), (0, 0), "round {round}");
+        used_before += u64::from(env.stats().log.files_recycled > 1);
+    }
+    assert!(used_before > 100, "{used_before} rounds in recycled files");
+}

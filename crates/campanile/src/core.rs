@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use campanile_btree::{Forest, Tree};
 use campanile_format::FileId;
@@ -139,51 +139,54 @@ fn closed() -> Error {
 /// Who is inside: closing waits for nobody, but refuses while a transaction is open.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    closed: AtomicBool,
-    transactions: AtomicU64,
+    /// How many are inside, and [`CLOSED`]: one word, so that nobody slips in while it closes and
+    /// nobody is turned away by an attempt to close that is refused.
+    state: AtomicU64,
 }
 
+const CLOSED: u64 = 1 << 63;
+
 impl Gate {
-    /// Counts a transaction in. The count first, then the look at the flag; `close` does it the
-    /// other way round, so that one of the two sees the other.
+    /// Counts a transaction in, or whoever else closing must not overtake.
     pub fn enter(&self) -> Result<()> {
-        self.transactions.fetch_add(1, Ordering::SeqCst);
-        if self.closed.load(Ordering::SeqCst) {
+        if self.state.fetch_add(1, Ordering::SeqCst) & CLOSED != 0 {
             self.leave();
             return Err(closed());
         }
         Ok(())
     }
 
-    /// Counts a transaction out.
-    pub fn leave(&self) {
-        self.transactions.fetch_sub(1, Ordering::SeqCst);
+    /// Runs `body` inside: the environment is not closed meanwhile.
+    pub fn within<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.enter()?;
+        let result = body();
+        self.leave();
+        result
     }
 
-    /// Transactions that are open.
-    pub fn transactions(&self) -> u64 {
-        self.transactions.load(Ordering::SeqCst)
+    /// Counts a transaction out.
+    pub fn leave(&self) {
+        self.state.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn close(&self) -> Result<()> {
-        if self.closed.swap(true, Ordering::SeqCst) {
-            return Err(closed());
+        match self.state.compare_exchange(0, CLOSED, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => Ok(()),
+            Err(state) if state & CLOSED != 0 => Err(closed()),
+            Err(open) => {
+                let what =
+                    format!("{open} transactions are open: commit or abort them, then close");
+                Err(Error::new(ErrorKind::Busy, what))
+            }
         }
-        let open = self.transactions();
-        if open > 0 {
-            self.closed.store(false, Ordering::SeqCst);
-            let what = format!("{open} transactions are open: commit or abort them, then close");
-            return Err(Error::new(ErrorKind::Busy, what));
-        }
-        Ok(())
     }
 
     fn force(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+        self.state.fetch_or(CLOSED, Ordering::SeqCst);
     }
 
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & CLOSED != 0
     }
 }
 
@@ -201,6 +204,6 @@ mod tests {
         gate.leave();
         gate.close().unwrap();
         assert_eq!(gate.enter().unwrap_err().kind(), ErrorKind::Closed);
-        assert_eq!(gate.transactions(), 0);
+        assert_eq!(gate.close().unwrap_err().kind(), ErrorKind::Closed);
     }
 }

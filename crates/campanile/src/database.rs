@@ -93,6 +93,10 @@ impl Database {
         look: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>> {
         let view = reader.view();
+        if matches!(view, View::Transaction(_)) {
+            // A transaction runs one call at a time, and `look` may make another.
+            return Ok(self.get(reader, key)?.map(|value| look(&value)));
+        }
         let file = self.file_for(view)?;
         let found = view
             .read(|core, r| core.tree(file).get_with(r, key.as_ref(), look).map_err(causes::tree));

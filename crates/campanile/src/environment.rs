@@ -222,7 +222,8 @@ impl Environment {
     }
 
     /// Runs `body` in a transaction and commits it; runs it again, a few times and with pauses, if
-    /// it was chosen to break a deadlock or waited too long for a lock.
+    /// it was chosen to break a deadlock or waited too long for a lock. It gives up after ten
+    /// attempts, or after the first that fails when a minute has gone.
     ///
     /// `body` may run more than once: what it does outside the transaction must bear that. If it
     /// fails the transaction is rolled back.
@@ -251,7 +252,8 @@ impl Environment {
     /// One bounded piece of background work, true if there was any: what the background threads
     /// do by themselves. For environments opened on a host with a stepped background.
     pub fn step(&self) -> Result<bool> {
-        self.core().step()
+        let core = self.core();
+        core.gate.within(|| core.step())
     }
 
     /// Takes a checkpoint now: every change so far is written back, and recovery would begin here.
@@ -261,7 +263,7 @@ impl Environment {
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let core = self.core();
         core.check_writable()?;
-        let info = core.checkpoint(CheckpointKind::Full)?;
+        let info = core.gate.within(|| core.checkpoint(CheckpointKind::Full))?;
         Ok(Checkpoint { lsn: info.lsn, redo: info.redo })
     }
 

@@ -43,6 +43,8 @@ pub struct EnvironmentOptions {
     pub(crate) progress: Progress,
 }
 
+/// Longer than any transaction that is meant; short enough to find out what is wrong.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The smallest page a product environment may have.
 pub(crate) const PAGE_BYTES_MIN: u32 = 4096;
 /// The smallest page the format allows: for tests that want many splits.
@@ -61,7 +63,7 @@ impl Default for EnvironmentOptions {
             checkpoint_log_bytes: 256 << 20,
             checkpoint_interval: Duration::from_secs(60),
             version_bytes: 256 << 20,
-            lock_timeout: None,
+            lock_timeout: Some(LOCK_TIMEOUT),
             durability: Durability::Sync,
             double_write: true,
             progress: Progress::none(),
@@ -78,6 +80,9 @@ impl EnvironmentOptions {
     /// Opens the environment in `home` with these options; see [`Environment::open`].
     pub fn open(self, home: impl AsRef<Path>) -> Result<Environment> {
         self.check(PAGE_BYTES_MIN)?;
+        // A relative path means this place also after the process went to another directory.
+        let home =
+            std::path::absolute(home).map_err(|error| Error::io("finding the home", error))?;
         Environment::open_on(campanile_vfs::Host::os(), home, self)
     }
 
@@ -141,8 +146,10 @@ impl EnvironmentOptions {
         self
     }
 
-    /// How long a transaction waits for a lock before it fails with [`ErrorKind::LockTimeout`]
-    /// (default: for as long as there is no deadlock).
+    /// How long a transaction waits for a lock before it fails with [`ErrorKind::LockTimeout`],
+    /// which names the transaction that holds it (default: 60 seconds). Deadlocks are found at
+    /// once, without it; this is for a lock that is never given back, such as that of another
+    /// transaction which the same thread still has open. `None`: for ever.
     pub fn lock_timeout(mut self, timeout: Option<Duration>) -> EnvironmentOptions {
         self.lock_timeout = timeout;
         self

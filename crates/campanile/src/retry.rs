@@ -3,6 +3,8 @@
 //! Owns the bound and the pauses. Promises that only errors that say so are retried. Must never
 //! retry after the environment failed.
 
+use std::time::{Duration, Instant};
+
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::transaction::Transaction;
@@ -11,16 +13,24 @@ use crate::transaction::Transaction;
 const ATTEMPTS: u32 = 10;
 /// The longest first pause; the bound doubles with each attempt.
 const PAUSE_US: u64 = 500;
+/// After this long nothing is run again: whoever waits for a lock that its own thread holds, in a
+/// transaction within a transaction, must learn of it after one timeout, not after ten times ten.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run<T>(
     env: &Environment,
     mut body: impl FnMut(&mut Transaction) -> Result<T>,
 ) -> Result<T> {
+    let begun = Instant::now();
     let mut attempt = 1;
     loop {
         let error = match once(env, &mut body) {
             Ok(result) => return Ok(result),
-            Err(error) if error.is_retryable() && attempt < ATTEMPTS => error,
+            Err(error)
+                if error.is_retryable() && attempt < ATTEMPTS && begun.elapsed() < PATIENCE =>
+            {
+                error
+            }
             Err(error) => return Err(error),
         };
         // A random pause, so that two losers do not meet again and again.

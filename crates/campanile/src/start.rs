@@ -61,7 +61,9 @@ pub(crate) fn start(host: Host, home: &Path, options: EnvironmentOptions) -> Res
 
 /// Opens over a layer that keeps all changes in memory.
 fn start_to_read(host: Host, home: &Path, options: EnvironmentOptions) -> Result<Started> {
-    if !exists(&host, &home.join(names::CONTROL))? {
+    let ours = [names::CONTROL, names::LOG_DIR, names::DATA_DIR];
+    let there = ours.iter().map(|name| exists(&host, &home.join(name)));
+    if !there.collect::<Result<Vec<_>>>()?.contains(&true) {
         return Err(no_home(home));
     }
     let lock = owner::share(&host, home)?;

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use crate::causes;
 use crate::core::Core;
 use crate::environment::Shared;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::options::Durability;
 use crate::retired::{Fate, Retirement};
 
@@ -51,18 +51,49 @@ struct State {
     txn: Txn,
     /// Files that this transaction made its databases leave, in order.
     retirements: Vec<Retirement>,
+    savepoints: Savepoints,
 }
 
 /// A place in a transaction to which it can be rolled back; see [`Transaction::savepoint`].
 #[derive(Clone, Debug)]
 pub struct Savepoint {
+    /// The transaction it belongs to, of which environment; the address is only compared.
+    txn: (usize, u64),
+    number: u64,
     inner: campanile_txn::Savepoint,
     retirements: usize,
 }
 
+/// Which savepoints of a transaction still stand.
+#[derive(Debug, Default)]
+struct Savepoints {
+    next: u64,
+    /// Numbers that a rollback went over, ascending: after the first, before the second.
+    gone: Vec<(u64, u64)>,
+}
+
+impl Savepoints {
+    fn take(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn stands(&self, number: u64) -> bool {
+        !self.gone.iter().any(|(after, before)| *after < number && number < *before)
+    }
+
+    /// Every savepoint after `number` is gone.
+    fn roll_back_to(&mut self, number: u64) {
+        while self.gone.pop_if(|(after, _)| *after >= number).is_some() {}
+        if number < self.next {
+            self.gone.push((number, self.next + 1));
+        }
+    }
+}
+
 impl Transaction {
     pub(crate) fn new(shared: Arc<Shared>, txn: Txn) -> Transaction {
-        let state = State { txn, retirements: Vec::new() };
+        let state = State { txn, retirements: Vec::new(), savepoints: Savepoints::default() };
         Transaction { shared, state: Mutex::new(Some(state)) }
     }
 
@@ -86,7 +117,7 @@ impl Transaction {
     /// Commits with a promise of its own.
     pub fn commit_with(self, durability: Durability) -> Result<Lsn> {
         let state = self.state.lock().take();
-        let State { txn, retirements } = state.expect("a transaction ends once");
+        let State { txn, retirements, .. } = state.expect("a transaction ends once");
         let core = self.core();
         let durability = match durability {
             Durability::Sync => campanile_txn::Durability::Sync,
@@ -110,20 +141,35 @@ impl Transaction {
     pub fn savepoint(&mut self) -> Result<Savepoint> {
         self.core().check_open()?;
         Ok(self.with(|state| Savepoint {
+            txn: self.identity(state),
+            number: state.savepoints.take(),
             inner: self.core().txns.savepoint(&state.txn),
             retirements: state.retirements.len(),
         }))
     }
 
-    /// Undoes what was done since the savepoint, which stays usable. Locks are kept.
+    /// Undoes what was done since the savepoint, which stays usable; those after it do not. Locks
+    /// are kept.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<()> {
         self.core().check_open()?;
         self.with(|state| {
+            let refuse = |what| Err(Error::new(ErrorKind::InvalidArgument, what));
+            if savepoint.txn != self.identity(state) {
+                return refuse("the savepoint is of another transaction");
+            }
+            if !state.savepoints.stands(savepoint.number) {
+                return refuse("the savepoint is gone: the transaction was rolled back beyond it");
+            }
             let txns = &self.core().txns;
             txns.rollback_to(&mut state.txn, &savepoint.inner).map_err(causes::txn)?;
             state.retirements.truncate(savepoint.retirements);
+            state.savepoints.roll_back_to(savepoint.number);
             Ok(())
         })
+    }
+
+    fn identity(&self, state: &State) -> (usize, u64) {
+        (Arc::as_ptr(&self.shared).addr(), state.txn.id().0)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -4,6 +4,7 @@
 //! finds nothing leaves it where it was, and that it stays right while the tree around it changes.
 //! Must never hold a latch between two calls.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use campanile_btree::Seek;
@@ -36,11 +37,16 @@ use crate::view::View;
 /// assert!(!cursor.prev()?); // "apple" is the first
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Cursor<'r> {
     view: View<'r>,
     file: FileId,
     inner: campanile_btree::Cursor,
+}
+
+impl fmt::Debug for Cursor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cursor").field("key", &self.key()).finish_non_exhaustive()
+    }
 }
 
 impl<'r> Cursor<'r> {
@@ -142,10 +148,15 @@ impl<'r> Cursor<'r> {
 /// assert_eq!(fruit.range(&txn, ..)?.count(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct CursorMut<'t> {
     cursor: Cursor<'t>,
     txn: &'t Transaction,
+}
+
+impl fmt::Debug for CursorMut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CursorMut").field("key", &self.key()).finish_non_exhaustive()
+    }
 }
 
 impl<'t> CursorMut<'t> {

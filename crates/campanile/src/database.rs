@@ -305,7 +305,6 @@ impl fmt::Debug for Database {
 }
 
 /// A value, read piece by piece; see [`Database::value_reader`].
-#[derive(Debug)]
 pub struct ValueReader<'r> {
     inner: campanile_btree::ValueReader<'r>,
 }
@@ -321,6 +320,12 @@ impl ValueReader<'_> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.inner.is_empty()
+    }
+}
+
+impl fmt::Debug for ValueReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ValueReader").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

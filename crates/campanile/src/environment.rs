@@ -4,6 +4,7 @@
 //! go closes the environment cleanly, and that dropping handles in any order is safe. Must never
 //! contain an algorithm: it wires.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,11 +55,18 @@ pub struct Environment {
 }
 
 /// What all handles of an environment share.
-#[derive(Debug)]
 pub(crate) struct Shared {
     core: Arc<Core>,
     keeper: Mutex<Option<Keeper>>,
     report: Option<RecoveryReport>,
+}
+
+/// The home and nothing more: every handle shows this, and the engine behind it is large and holds
+/// what users stored.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("home", &self.core.home).finish_non_exhaustive()
+    }
 }
 
 impl Shared {

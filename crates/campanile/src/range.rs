@@ -3,6 +3,7 @@
 //! Owns the iterator. Promises that after an error it stays failed: nobody takes a hole for the
 //! end. Must never hold a latch between two calls.
 
+use std::fmt;
 use std::iter::FusedIterator;
 use std::ops::Bound;
 
@@ -15,7 +16,6 @@ use crate::view::View;
 /// Entries of a database in key order; see [`Database::range`](crate::Database::range).
 ///
 /// After its first error it gives an error for ever, not `None`: stop at the first.
-#[derive(Debug)]
 pub struct Range<'r> {
     view: View<'r>,
     file: FileId,
@@ -29,6 +29,12 @@ impl<'r> Range<'r> {
         bounds: (Bound<&[u8]>, Bound<&[u8]>),
     ) -> Range<'r> {
         Range { view, file, inner: campanile_btree::Range::new(bounds) }
+    }
+}
+
+impl fmt::Debug for Range<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Range").field("file", &self.file).finish_non_exhaustive()
     }
 }
 

@@ -4,6 +4,7 @@
 //! in all databases, and that it neither waits for writers nor makes them wait. Must never keep a
 //! log file from being used again; it may fail as too old instead.
 
+use std::fmt;
 use std::sync::Arc;
 
 use campanile_btree::Reader;
@@ -29,12 +30,17 @@ use crate::error::Result;
 /// assert_eq!(accounts.get(&env.snapshot()?, "alice")?.as_deref(), Some(&b"70"[..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct Snapshot {
     shared: Arc<Shared>,
     inner: campanile_txn::Snapshot,
     /// Which retirements of files it sees.
     generation: u64,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("number", &self.inner.number()).finish_non_exhaustive()
+    }
 }
 
 impl Snapshot {

@@ -139,6 +139,30 @@ fn closing_beside_checkpoints_leaves_a_clean_home() {
 }
 
 #[test]
+fn what_a_handle_shows_of_itself_is_short_and_no_secret() {
+    let env = open();
+    let db = env.create_database("db").unwrap();
+    env.run(|txn| db.put(txn, "key", "topsecret").map(|_| ())).unwrap();
+    let snapshot = env.snapshot().unwrap();
+    let reader = db.value_reader(&snapshot, "key").unwrap().unwrap();
+    let txn = env.begin().unwrap();
+    let mut cursor = db.cursor(&snapshot).unwrap();
+    assert!(cursor.next().unwrap());
+    for shown in [
+        format!("{env:?}"),
+        format!("{db:?}"),
+        format!("{snapshot:?}"),
+        format!("{reader:?}"),
+        format!("{txn:?}"),
+        format!("{:?}", db.range(&snapshot, ..).unwrap()),
+        format!("{cursor:?}"),
+    ] {
+        assert!(shown.len() < 500, "{shown}");
+        assert!(!shown.contains("topsecret"), "{shown}");
+    }
+}
+
+#[test]
 fn handles_of_two_environments_do_not_mix() {
     let (a, b) = (open(), open());
     let db = a.create_database("db").unwrap();

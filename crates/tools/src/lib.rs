@@ -9,3 +9,4 @@ pub mod program;
 pub mod programs;
 pub mod random;
 pub mod session;
+pub mod stopwatch;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use campanile::{Database, Durability, Environment};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::program::Program;
 use crate::random::Random;
 use crate::session::Session;
+use crate::stopwatch::{Stopwatch, Took};
 
 /// The program.
 pub const PROGRAM: Program = Program { subcommand: "bench", alone: None, command, run };
@@ -53,7 +54,8 @@ Measures, one after the other, in one environment and one thread: loading random
 one entry each, and the recovery of the log that relaxed transactions left when the process let go \
 of the home without closing it.
 
-These are figures of this machine and this disk, to compare with themselves.";
+These are figures of this machine and this disk, to compare with themselves. On a machine that \
+does other work too, processor time is the steadier one.";
 
 fn command() -> Command {
     BenchArgs::augment_args(Command::new("bench"))
@@ -70,26 +72,41 @@ struct Figure {
     seconds: f64,
     per_second: f64,
     unit: &'static str,
+    /// Time of the measuring thread on a processor, for each one of `count`.
+    processor_ns: Option<f64>,
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:<40} {:>12} {:<8} {:>9.3} s {:>14} {}/s",
+            "{:<40} {:>10} {:<8} {:>8.3} s {:>12} {}/s",
             self.what,
             grouped(self.count),
             self.unit,
             self.seconds,
             grouped(self.per_second as u64),
             self.unit
-        )
+        )?;
+        match self.processor_ns {
+            Some(ns) => write!(f, ", {ns:.0} ns of processor time each"),
+            None => Ok(()),
+        }
     }
 }
 
-fn figure(what: &'static str, unit: &'static str, count: u64, time: Duration) -> Figure {
-    let seconds = time.as_secs_f64();
-    Figure { what, count, seconds, per_second: count as f64 / seconds.max(1e-9), unit }
+fn figure(what: &'static str, unit: &'static str, count: u64, took: Took) -> Figure {
+    let seconds = took.time.as_secs_f64();
+    let each = |time: Duration| time.as_nanos() as f64 / count.max(1) as f64;
+    let processor_ns = took.on_processor.map(each);
+    Figure {
+        what,
+        count,
+        seconds,
+        per_second: count as f64 / seconds.max(1e-9),
+        unit,
+        processor_ns,
+    }
 }
 
 fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
@@ -149,13 +166,13 @@ impl Bench<'_> {
     fn load(&self, env: &Environment) -> Result<Figure, Failure> {
         let database = env.create_database(DATABASE)?;
         let value = [b'v'; VALUE_BYTES];
-        let started = Instant::now();
+        let watch = Stopwatch::start();
         let mut txn = env.begin()?;
         for n in 0..self.args.entries {
             database.put(&mut txn, self.key(n), value)?;
         }
         txn.commit()?;
-        let time = started.elapsed();
+        let time = watch.stop();
         Ok(figure("load, random order, one transaction", "entries", self.args.entries, time))
     }
 
@@ -163,46 +180,46 @@ impl Bench<'_> {
         let mut random = Random::new(self.args.seed ^ 1);
         let snapshot = env.snapshot()?;
         let count = self.args.entries.min(1_000_000);
-        let started = Instant::now();
+        let watch = Stopwatch::start();
         let mut bytes = 0;
         for _ in 0..count {
             let key = self.key(random.below(self.args.entries));
             bytes += database.get_with(&snapshot, key, <[u8]>::len)?.unwrap_or(0);
         }
-        let time = started.elapsed();
+        let time = watch.stop();
         assert_eq!(bytes as u64, count * VALUE_BYTES as u64, "every key that was loaded is there");
         Ok(figure("read, random order, snapshot", "entries", count, time))
     }
 
     fn scan(&self, env: &Environment, database: &Database) -> Result<Figure, Failure> {
         let snapshot = env.snapshot()?;
-        let started = Instant::now();
+        let watch = Stopwatch::start();
         let mut count = 0;
         for entry in database.range(&snapshot, ..)? {
             entry?;
             count += 1;
         }
         assert_eq!(count, self.args.entries, "a scan meets every entry once");
-        Ok(figure("scan forward, snapshot", "entries", count, started.elapsed()))
+        Ok(figure("scan forward, snapshot", "entries", count, watch.stop()))
     }
 
     fn commit(&self, env: &Environment, database: &Database) -> Result<Figure, Failure> {
         let mut random = Random::new(self.args.seed ^ 2);
         let limit = Duration::from_secs(self.args.commit_seconds);
-        let started = Instant::now();
+        let watch = Stopwatch::start();
         let mut count = 0;
-        while started.elapsed() < limit {
+        while watch.elapsed() < limit {
             let key = self.key(random.below(self.args.entries));
             env.run(|txn| database.put(txn, key, [b'c'; VALUE_BYTES]))?;
             count += 1;
         }
-        Ok(figure("commit, durable, one entry each", "commits", count, started.elapsed()))
+        Ok(figure("commit, durable, one entry each", "commits", count, watch.stop()))
     }
 
     fn relaxed(&self, env: &Environment, database: &Database) -> Result<Figure, Failure> {
         let mut random = Random::new(self.args.seed ^ 3);
         let count = self.args.entries.min(500_000);
-        let started = Instant::now();
+        let watch = Stopwatch::start();
         for n in 0..count {
             let key = self.key(random.below(self.args.entries));
             let mut txn = env.begin()?;
@@ -210,13 +227,13 @@ impl Bench<'_> {
             let last = n + 1 == count;
             txn.commit_with(if last { Durability::Sync } else { Durability::NoSync })?;
         }
-        Ok(figure("commit, not synced, one entry each", "commits", count, started.elapsed()))
+        Ok(figure("commit, not synced, one entry each", "commits", count, watch.stop()))
     }
 
     fn recover(&self) -> Result<Figure, Failure> {
-        let started = Instant::now();
+        let watch = Stopwatch::start();
         let env = self.open()?;
-        let time = started.elapsed();
+        let time = watch.stop();
         let report = env.recovery_report().cloned();
         env.close()?;
         let kilobytes = report.map_or(0, |report| report.log_bytes / 1000);

@@ -35,14 +35,17 @@ fn key(n: u64) -> Key {
 fn numbers() -> impl FnMut() -> u64 {
     let mut state = 1_u64;
     move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % ENTRIES
     }
 }
 
 /// An environment without checkpoints in the middle, so that they disturb no figure.
 fn options() -> EnvironmentOptions {
-    EnvironmentOptions::new().checkpoint_log_bytes(u64::MAX).checkpoint_interval(Duration::from_secs(1 << 30))
+    EnvironmentOptions::new()
+        .checkpoint_log_bytes(u64::MAX)
+        .checkpoint_interval(Duration::from_secs(1 << 30))
 }
 
 fn open(dir: &Path) -> Environment {

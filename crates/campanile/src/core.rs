@@ -147,21 +147,13 @@ pub(crate) struct Gate {
 const CLOSED: u64 = 1 << 63;
 
 impl Gate {
-    /// Counts a transaction in, or whoever else closing must not overtake.
+    /// Counts a transaction in.
     pub fn enter(&self) -> Result<()> {
         if self.state.fetch_add(1, Ordering::SeqCst) & CLOSED != 0 {
             self.leave();
             return Err(closed());
         }
         Ok(())
-    }
-
-    /// Runs `body` inside: the environment is not closed meanwhile.
-    pub fn within<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.enter()?;
-        let result = body();
-        self.leave();
-        result
     }
 
     /// Counts a transaction out.

@@ -260,8 +260,7 @@ impl Environment {
     /// One bounded piece of background work, true if there was any: what the background threads
     /// do by themselves. For environments opened on a host with a stepped background.
     pub fn step(&self) -> Result<bool> {
-        let core = self.core();
-        core.gate.within(|| core.step())
+        self.core().step()
     }
 
     /// Takes a checkpoint now: every change so far is written back, and recovery would begin here.
@@ -271,7 +270,7 @@ impl Environment {
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let core = self.core();
         core.check_writable()?;
-        let info = core.gate.within(|| core.checkpoint(CheckpointKind::Full))?;
+        let info = core.checkpoint(CheckpointKind::Full)?;
         Ok(Checkpoint { lsn: info.lsn, redo: info.redo })
     }
 

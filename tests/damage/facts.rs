@@ -268,7 +268,7 @@ fn volatile_files(files: &Files, page_bytes: usize) -> BTreeSet<FileId> {
     let pages = data_pages(files, page_bytes);
     let metas = pages.filter(|(id, _)| id.page == PageNo(0));
     let marked = metas
-        .filter(|(_, page)| MetaFields::read(&Plain(*page)).is_ok_and(|fields| !fields.durable));
+        .filter(|(_, page)| MetaFields::read(&Plain(page)).is_ok_and(|fields| !fields.durable));
     marked.map(|(id, _)| id.file).collect()
 }
 
@@ -281,7 +281,7 @@ pub fn allocated_pages(files: &Files, page_bytes: usize) -> BTreeSet<PageId> {
         let map_page = map::map_page_for(page_bytes, id.page).expect("a small file");
         let map_page = PageId::new(id.file, map_page);
         let whole = by_id.get(&map_page).filter(|bytes| page::check(bytes, map_page).is_ok());
-        whole.is_none_or(|bytes| map::Map(Plain(*bytes)).is_allocated(bit))
+        whole.is_none_or(|bytes| map::Map(Plain(bytes)).is_allocated(bit))
     };
     by_id.keys().copied().filter(|id| is_in_use(*id)).collect()
 }
@@ -291,7 +291,7 @@ pub fn homes(files: &Files, page_bytes: usize) -> BTreeMap<String, FileId> {
     let in_use = allocated_pages(files, page_bytes);
     let pages = data_pages(files, page_bytes);
     let leaves = pages.filter(|(id, bytes)| {
-        let kind = page::kind(&Plain(*bytes));
+        let kind = page::kind(&Plain(bytes));
         id.file == FileId::CATALOG && in_use.contains(id) && kind == Some(page::Kind::Node)
     });
     let mut homes = BTreeMap::new();

@@ -9,7 +9,7 @@ use crate::verdict::{Verdict, words};
 use campanile::ErrorKind;
 use campanile_format::{names, page};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 static CRASHED: LazyLock<Patient> = LazyLock::new(|| Patient::new(crashed(1)));
@@ -234,7 +234,7 @@ fn data_paths(patient: &Patient) -> Vec<PathBuf> {
 }
 
 /// Refused, or reported by reads or the verification, with the file or its database named.
-fn reported(patient: &Patient, seen: &Seen, path: &PathBuf) -> Result<Verdict, String> {
+fn reported(patient: &Patient, seen: &Seen, path: &Path) -> Result<Verdict, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let file = names::parse_data_file(&name).ok_or("no data file")?;
     let spellings = [format!("file {file}"), name.into_owned()];

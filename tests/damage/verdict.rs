@@ -383,7 +383,7 @@ fn mended(seen: &Seen, pages: &BTreeSet<PageId>, page_bytes: usize) -> Judged {
         let path = in_home(names::DATA_DIR).join(names::data_file(id.file));
         let from = id.page.0 as usize * page_bytes;
         let bytes = files.get(&path).and_then(|bytes| bytes.get(from..from + page_bytes));
-        if !bytes.is_some_and(|bytes| page::check(bytes, *id).is_ok()) {
+        if bytes.is_none_or(|bytes| page::check(bytes, *id).is_err()) {
             return Err(format!("{id} is in use and still damaged, and nobody noticed"));
         }
         verdict = Verdict::Mended;

@@ -1,7 +1,9 @@
 //! Harness shared by the tests that cross crates: the model that knows what must be there, seeded
 //! workloads, and the explorer that crashes an environment at every I/O call.
 
+pub mod checker;
 pub mod explore;
+pub mod history;
 pub mod life;
 pub mod monitor;
 pub mod oracle;

@@ -52,6 +52,7 @@ fn kind_of_txn(error: &TxnError) -> ErrorKind {
         TxnError::Wal(error) => kind_of_wal(error),
         TxnError::Store(error) => kind_of_store(error),
         TxnError::Lock(error) => kind_of_lock(error),
+        TxnError::OutOfTime { .. } => ErrorKind::TransactionTimeout,
         TxnError::Misfit { .. } | TxnError::BrokenChain { .. } => ErrorKind::Corrupt,
         TxnError::MustRollBack { .. } => ErrorKind::MustRollBack,
         TxnError::SnapshotTooOld { .. } => ErrorKind::SnapshotTooOld,
@@ -68,7 +69,8 @@ fn kind_of_txn(error: &TxnError) -> ErrorKind {
 fn kind_of_lock(error: &LockError) -> ErrorKind {
     match error {
         LockError::Deadlock { .. } => ErrorKind::Deadlock,
-        LockError::Timeout { .. } | LockError::WouldBlock { .. } => ErrorKind::LockTimeout,
+        LockError::Timeout { .. } => ErrorKind::LockTimeout,
+        LockError::WouldBlock { .. } => ErrorKind::WouldBlock,
         LockError::Closed => ErrorKind::Closed,
         _ => ErrorKind::Internal,
     }

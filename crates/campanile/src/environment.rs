@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use campanile_txn::{CheckpointKind, TxnOptions};
+use campanile_txn::CheckpointKind;
 use campanile_vfs::{Background, Host};
 use parking_lot::Mutex;
 
@@ -17,12 +17,13 @@ use crate::core::Core;
 use crate::database::Database;
 use crate::error::Result;
 use crate::keeper::Keeper;
-use crate::options::{DatabaseOptions, EnvironmentOptions, TransactionOptions};
+use crate::options::{DatabaseOptions, EnvironmentOptions};
 use crate::retry;
 use crate::snapshot::Snapshot;
 use crate::start;
 use crate::stats::EnvironmentStats;
 use crate::transaction::Transaction;
+use crate::transaction_options::TransactionOptions;
 use crate::view::{Reads, View};
 use crate::{Lsn, RecoveryReport, causes};
 
@@ -216,12 +217,12 @@ impl Environment {
         let core = self.core();
         core.check_writable()?;
         core.gate.enter()?;
-        let mut inner = TxnOptions::default();
-        let timeout = options.lock_timeout.or(core.options.lock_timeout);
-        inner.lock_timeout_us =
-            timeout.map(|timeout| u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX));
+        let inner = options.inner(core);
         match core.txns.begin(inner) {
-            Ok(txn) => Ok(Transaction::new(Arc::clone(&self.shared), txn)),
+            Ok(txn) => {
+                let durability = options.durability.unwrap_or(core.options.durability);
+                Ok(Transaction::new(Arc::clone(&self.shared), txn, durability))
+            }
             Err(error) => {
                 core.gate.leave();
                 Err(causes::txn(error))
@@ -229,9 +230,11 @@ impl Environment {
         }
     }
 
-    /// Runs `body` in a transaction and commits it; runs it again, a few times and with pauses, if
-    /// it was chosen to break a deadlock or waited too long for a lock. It gives up after ten
-    /// attempts, or after the first that fails when a minute has gone.
+    /// Runs `body` in a transaction and commits it; runs it again, with random pauses that grow, if
+    /// it was chosen to break a deadlock or waited too long for a lock. Every attempt has a higher
+    /// [priority](TransactionOptions::priority) than the one before. It gives up after ten
+    /// attempts, or after the first that fails when a minute has gone; a `run` within a `run` has
+    /// no attempts of its own but shares those of the outermost one.
     ///
     /// `body` may run more than once: what it does outside the transaction must bear that. If it
     /// fails the transaction is rolled back.
@@ -249,7 +252,17 @@ impl Environment {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn run<T>(&self, body: impl FnMut(&mut Transaction) -> Result<T>) -> Result<T> {
-        retry::run(self, body)
+        self.run_with(TransactionOptions::new(), body)
+    }
+
+    /// As [`run`](Environment::run), with options. Their
+    /// [timeout](TransactionOptions::timeout) is for all attempts together.
+    pub fn run_with<T>(
+        &self,
+        options: TransactionOptions,
+        body: impl FnMut(&mut Transaction) -> Result<T>,
+    ) -> Result<T> {
+        retry::run(self, &options, body)
     }
 
     /// A read-only view of this moment, in all databases; see [`Snapshot`].

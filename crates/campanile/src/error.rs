@@ -38,6 +38,10 @@ pub enum ErrorKind {
     Deadlock,
     /// A lock was not granted in time. Roll back and run the transaction again.
     LockTimeout,
+    /// A lock was not free, and the transaction asked not to wait. Roll back and run it again.
+    WouldBlock,
+    /// The transaction took longer than its options allow. Roll it back.
+    TransactionTimeout,
     /// The versions a snapshot needs were given up. Take a new snapshot and run again.
     SnapshotTooOld,
     /// A statement of this transaction failed half-way. Roll it back.
@@ -120,7 +124,11 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self.0.kind,
-            ErrorKind::Deadlock | ErrorKind::LockTimeout | ErrorKind::SnapshotTooOld
+            ErrorKind::Deadlock
+                | ErrorKind::LockTimeout
+                | ErrorKind::WouldBlock
+                | ErrorKind::TransactionTimeout
+                | ErrorKind::SnapshotTooOld
         )
     }
 

@@ -25,6 +25,7 @@ mod start;
 mod stats;
 pub mod text;
 mod transaction;
+mod transaction_options;
 mod verify;
 mod view;
 
@@ -37,7 +38,7 @@ pub use environment::{Checkpoint, Environment, Health};
 pub use error::{Error, ErrorKind, Result};
 pub use key_range::KeyRange;
 pub use load::{LoadOptions, LoadReport, LoadedDatabase};
-pub use options::{DatabaseOptions, Durability, EnvironmentOptions, TransactionOptions};
+pub use options::{DatabaseOptions, Durability, EnvironmentOptions, VictimPolicy};
 pub use progress::{Progress, Step};
 pub use range::Range;
 pub use snapshot::Snapshot;
@@ -45,6 +46,7 @@ pub use stats::{
     CacheStats, DatabaseStats, EnvironmentStats, LockStats, LogStats, TransactionStats,
 };
 pub use transaction::{Savepoint, Transaction};
+pub use transaction_options::{Isolation, TransactionOptions};
 pub use verify::{VerifiedDatabase, VerifyOptions, VerifyReport};
 pub use view::Reads;
 

@@ -1,4 +1,4 @@
-//! What can be chosen when an environment, a database or a transaction is made.
+//! What can be chosen when an environment or a database is made.
 //!
 //! Owns the defaults and the limits. Promises that every default is the durable, safe choice and
 //! that every value outside its limits is refused by name when it is used, not clamped in silence.
@@ -38,6 +38,8 @@ pub struct EnvironmentOptions {
     pub(crate) checkpoint_interval: Duration,
     pub(crate) version_bytes: usize,
     pub(crate) lock_timeout: Option<Duration>,
+    pub(crate) victim: VictimPolicy,
+    pub(crate) escalate_after: u64,
     pub(crate) durability: Durability,
     pub(crate) double_write: bool,
     pub(crate) progress: Progress,
@@ -64,6 +66,8 @@ impl Default for EnvironmentOptions {
             checkpoint_interval: Duration::from_secs(60),
             version_bytes: 256 << 20,
             lock_timeout: Some(LOCK_TIMEOUT),
+            victim: VictimPolicy::default(),
+            escalate_after: 50_000,
             durability: Durability::Sync,
             double_write: true,
             progress: Progress::none(),
@@ -155,6 +159,20 @@ impl EnvironmentOptions {
         self
     }
 
+    /// Who gives way in a deadlock (default [`VictimPolicy::Youngest`]).
+    pub fn victim(mut self, policy: VictimPolicy) -> EnvironmentOptions {
+        self.victim = policy;
+        self
+    }
+
+    /// After how many locks on keys of one database a transaction locks the database as a whole
+    /// instead, if nobody else uses it (default 50 000). What it gains in memory, others lose in
+    /// concurrency.
+    pub fn escalate_after(mut self, locks: u64) -> EnvironmentOptions {
+        self.escalate_after = locks;
+        self
+    }
+
     /// What [`Transaction::commit`](crate::Transaction::commit) promises (default
     /// [`Durability::Sync`]).
     pub fn durability(mut self, durability: Durability) -> EnvironmentOptions {
@@ -192,6 +210,40 @@ impl EnvironmentOptions {
             ));
         }
         Ok(())
+    }
+}
+
+/// Who gives way when transactions wait for each other in a circle, among those of the lowest
+/// [priority](crate::TransactionOptions::priority). Ties go to the youngest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum VictimPolicy {
+    /// The one that took its first lock last: it has probably done least.
+    #[default]
+    Youngest,
+    /// The one that took its first lock first.
+    Oldest,
+    /// The one with the fewest locks.
+    FewestLocks,
+    /// The one with the most locks.
+    MostLocks,
+    /// The one that has written least.
+    FewestWrites,
+    /// Any one.
+    Random,
+}
+
+impl VictimPolicy {
+    pub(crate) fn inner(self) -> campanile_lock::VictimPolicy {
+        match self {
+            VictimPolicy::Youngest => campanile_lock::VictimPolicy::Youngest,
+            VictimPolicy::Oldest => campanile_lock::VictimPolicy::Oldest,
+            VictimPolicy::FewestLocks => campanile_lock::VictimPolicy::FewestLocks,
+            VictimPolicy::MostLocks => campanile_lock::VictimPolicy::MostLocks,
+            VictimPolicy::FewestWrites => campanile_lock::VictimPolicy::FewestWrites,
+            VictimPolicy::Random => campanile_lock::VictimPolicy::Random,
+        }
     }
 }
 
@@ -238,26 +290,6 @@ impl DatabaseOptions {
     /// Whether it is an error if the database exists already (default: no, it is opened).
     pub fn exclusive(mut self, exclusive: bool) -> DatabaseOptions {
         self.exclusive = exclusive;
-        self
-    }
-}
-
-/// How a transaction is begun.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct TransactionOptions {
-    pub(crate) lock_timeout: Option<Duration>,
-}
-
-impl TransactionOptions {
-    /// The defaults: those of the environment.
-    pub fn new() -> TransactionOptions {
-        TransactionOptions::default()
-    }
-
-    /// How long this transaction waits for a lock.
-    pub fn lock_timeout(mut self, timeout: Duration) -> TransactionOptions {
-        self.lock_timeout = Some(timeout);
         self
     }
 }

@@ -201,6 +201,7 @@ fn open_options(options: &EnvironmentOptions) -> OpenOptions {
     transactions.checkpoint_log_bytes = options.checkpoint_log_bytes;
     transactions.checkpoint_interval_us =
         u64::try_from(options.checkpoint_interval.as_micros()).unwrap_or(u64::MAX);
+    transactions.escalate_after = options.escalate_after;
     let store = StoreOptions {
         page_bytes: options.page_bytes as usize,
         cache_bytes: options.cache_bytes,
@@ -212,7 +213,11 @@ fn open_options(options: &EnvironmentOptions) -> OpenOptions {
         store,
         log_file_bytes: options.log_file_bytes,
         log_buffer_bytes: options.log_buffer_bytes,
-        locks: LockOptions { default_timeout: options.lock_timeout, ..LockOptions::default() },
+        locks: LockOptions {
+            default_timeout: options.lock_timeout,
+            victim: options.victim.inner(),
+            ..LockOptions::default()
+        },
         transactions,
     }
 }

@@ -43,6 +43,8 @@ use crate::retired::{Fate, Retirement};
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction {
     shared: Arc<Shared>,
+    /// What `commit` promises.
+    durability: Durability,
     /// Present until the transaction ends.
     state: Mutex<Option<State>>,
 }
@@ -92,9 +94,9 @@ impl Savepoints {
 }
 
 impl Transaction {
-    pub(crate) fn new(shared: Arc<Shared>, txn: Txn) -> Transaction {
+    pub(crate) fn new(shared: Arc<Shared>, txn: Txn, durability: Durability) -> Transaction {
         let state = State { txn, retirements: Vec::new(), savepoints: Savepoints::default() };
-        Transaction { shared, state: Mutex::new(Some(state)) }
+        Transaction { shared, durability, state: Mutex::new(Some(state)) }
     }
 
     /// Its number, unique in this environment for ever: what log and messages call it.
@@ -103,14 +105,14 @@ impl Transaction {
         self.with(|state| state.txn.id().0)
     }
 
-    /// Commits with the durability the environment's options say: by default, when this returns,
-    /// the transaction survives a power cut.
+    /// Commits with the durability that its options say, or else those of the environment: by
+    /// default, when this returns, the transaction survives a power cut.
     ///
     /// Returns the position of the commit in the log, [`Lsn::NONE`] if nothing was changed. After
     /// an I/O error the next recovery decides whether the transaction happened, whole or not at
     /// all.
     pub fn commit(self) -> Result<Lsn> {
-        let durability = self.core().options.durability;
+        let durability = self.durability;
         self.commit_with(durability)
     }
 

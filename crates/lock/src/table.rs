@@ -91,6 +91,12 @@ impl LockTable {
         }
     }
 
+    /// What the table was made with.
+    #[must_use]
+    pub fn options(&self) -> &LockOptions {
+        &self.options
+    }
+
     /// Makes an owner known before its first request. Only needed for owners with a parent, a
     /// priority or a label: others become known by asking.
     ///

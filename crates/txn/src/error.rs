@@ -26,6 +26,14 @@ pub enum TxnError {
     /// A lock was not granted: deadlock or timeout.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// The transaction has used up the time that its options give it.
+    #[error("transaction {txn} took longer than the {} ms it was given: roll it back", limit_us / 1000)]
+    OutOfTime {
+        /// The transaction.
+        txn: TxnId,
+        /// Its time.
+        limit_us: u64,
+    },
     /// A change does not fit the page it names, so nothing was logged and nothing changed.
     #[error("the change does not fit page {page} (page LSN {lsn}): {why}; verify the database")]
     Misfit {
@@ -89,7 +97,7 @@ impl TxnError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Lock(error) => error.is_retryable(),
-            Self::SnapshotTooOld { .. } => true,
+            Self::SnapshotTooOld { .. } | Self::OutOfTime { .. } => true,
             _ => false,
         }
     }

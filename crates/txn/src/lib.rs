@@ -28,7 +28,7 @@ pub use rollback::LogicalUndo;
 pub use snapshot::Snapshot;
 pub use space::{FreePages, MapChange};
 pub use stats::TxnStats;
-pub use transaction::{Durability, Savepoint, Txn, TxnOptions};
+pub use transaction::{Durability, Isolation, Savepoint, Txn, TxnOptions};
 pub use transactions::{Parts, Transactions, TransactionsOptions};
 pub use versions::{Before, Seen};
 

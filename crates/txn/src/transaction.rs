@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use campanile_format::{Lsn, TxnId};
+use campanile_lock::OwnerInfo;
 
 use crate::error::TxnError;
 use crate::locks::Holder;
@@ -26,12 +27,47 @@ pub enum Durability {
     NoSync,
 }
 
+/// What a transaction may see of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// As if it ran alone: reads lock keys and gaps until the end.
+    #[default]
+    Serializable,
+    /// Only what was committed: reads lock keys for as long as they look at them.
+    ReadCommitted,
+    /// Whatever is there: reads take no locks.
+    ReadUncommitted,
+}
+
 /// How a transaction behaves.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TxnOptions {
+    /// What it may see of others.
+    pub isolation: Isolation,
     /// How long to wait for a lock; `None` leaves it to the lock table's options.
     pub lock_timeout_us: Option<u64>,
+    /// How long it may take as a whole.
+    pub timeout_us: Option<u64>,
+    /// Whether a lock that is not free is refused at once.
+    pub no_wait: bool,
+    /// In a deadlock the lowest gives way first.
+    pub priority: u32,
+    /// What messages call it; empty: "transaction N".
+    pub label: String,
+}
+
+impl Default for TxnOptions {
+    fn default() -> TxnOptions {
+        TxnOptions {
+            isolation: Isolation::Serializable,
+            lock_timeout_us: None,
+            timeout_us: None,
+            no_wait: false,
+            priority: OwnerInfo::DEFAULT_PRIORITY,
+            label: String::new(),
+        }
+    }
 }
 
 /// A place in a transaction to which it can be rolled back.
@@ -54,6 +90,8 @@ pub struct Savepoint {
 pub struct Txn {
     pub(crate) entry: Arc<Entry>,
     pub(crate) options: TxnOptions,
+    /// When its time is up, on the environment's clock.
+    pub(crate) deadline_us: Option<u64>,
     pub(crate) listed: bool,
     pub(crate) holder: Option<Holder>,
     pub(crate) volatile: VolatileUndo,
@@ -66,6 +104,7 @@ impl Txn {
         Txn {
             entry,
             options,
+            deadline_us: None,
             listed,
             holder: None,
             volatile: VolatileUndo::default(),

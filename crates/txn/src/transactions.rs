@@ -38,6 +38,8 @@ pub struct TransactionsOptions {
     pub checkpoint_log_bytes: u64,
     /// A background checkpoint is due after this time, if anything was logged.
     pub checkpoint_interval_us: u64,
+    /// After how many key locks in one file a transaction locks the whole file instead.
+    pub escalate_after: u64,
     /// Replay every record in memory right after it was made, and compare.
     pub check_redo: bool,
 }
@@ -48,6 +50,7 @@ impl Default for TransactionsOptions {
             version_bytes: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
             checkpoint_interval_us: 60_000_000,
+            escalate_after: 50_000,
             check_redo: cfg!(debug_assertions),
         }
     }
@@ -133,18 +136,25 @@ impl Transactions {
         self.poison().check()?;
         self.stats.begun.one_more();
         let id = TxnId(self.next_txn.fetch_add(1, Ordering::Relaxed));
-        Ok(Txn::new(Entry::new(id), options, false))
+        let timeout = options.timeout_us;
+        let mut txn = Txn::new(Entry::new(id), options, false);
+        txn.deadline_us = timeout.map(|timeout| self.clock.monotonic_us().saturating_add(timeout));
+        Ok(txn)
     }
 
     /// Commits: when this returns, the changes are as durable as `durability` says and everybody
     /// sees them. Returns the LSN of the commit record, NONE if there was nothing to log.
     ///
-    /// On an error other than [`TxnError::MustRollBack`] (after which the transaction is rolled
-    /// back) the outcome is decided by the next recovery.
+    /// On an error other than [`TxnError::MustRollBack`] and [`TxnError::OutOfTime`] (after which
+    /// the transaction is rolled back) the outcome is decided by the next recovery.
     pub fn commit(&self, txn: Txn, durability: Durability) -> Result<Lsn, TxnError> {
         self.poison().check()?;
         if let Some(why) = txn.failure() {
             let error = TxnError::MustRollBack { txn: txn.id(), why: why.to_owned() };
+            self.abort(txn)?;
+            return Err(error);
+        }
+        if let Err(error) = self.check_time(&txn) {
             self.abort(txn)?;
             return Err(error);
         }

@@ -2,7 +2,7 @@
 //! may not lose what it acknowledged, hang, or go on writing after a failed write or sync.
 
 use campanile_tests::life::tiny;
-use campanile_tests::sweep::{SweepTally, sweep, sweep_recovery};
+use campanile_tests::sweep::{Demand, SweepTally, sweep, sweep_recovery};
 use campanile_tests::workload::Shape;
 use campanile_vfs::sim::{Errno, Fault, FaultRule, SyncFailure, Trigger};
 
@@ -17,6 +17,12 @@ fn stride() -> u64 {
 }
 
 fn sweep_all(name: &str, fault: Fault) {
+    let total = sweep_on(name, fault, "*", Demand::All);
+    assert_eq!(total.lied, 0, "this fault does not lie");
+}
+
+/// The fault on files whose path matches the pattern, over all workloads.
+fn sweep_on(name: &str, fault: Fault, paths: &str, demand: Demand) -> SweepTally {
     let mut total = SweepTally::default();
     for (seed, shape) in shapes() {
         for from_then_on in [false, true] {
@@ -24,13 +30,8 @@ fn sweep_all(name: &str, fault: Fault) {
                 true => Trigger::FromCall(call),
                 false => Trigger::Call(call),
             };
-            let rule = |call| FaultRule::new(fault, trigger(call));
-            let tally = sweep(seed, shape, &tiny(), stride(), name, rule);
-            total.runs += tally.runs;
-            total.struck += tally.struck;
-            total.absorbed += tally.absorbed;
-            total.poisoned += tally.poisoned;
-            total.violations.extend(tally.violations);
+            let rule = |call| FaultRule::new(fault, trigger(call)).on(paths);
+            total.add(sweep(seed, shape, &tiny(), stride(), name, demand, rule));
         }
     }
     println!(
@@ -41,12 +42,47 @@ fn sweep_all(name: &str, fault: Fault) {
         total.poisoned,
         total.violations.len()
     );
+    if total.reported_late + total.lied > 0 {
+        println!(
+            "  reported late in {}; a sync lied in {}: then damage reported in {}, seen by nobody \
+             in {}",
+            total.reported_late, total.lied, total.detected, total.unseen
+        );
+    }
     for violation in total.violations.iter().take(5) {
         println!("  violation: {violation}");
     }
     assert!(total.struck > 0, "{name} never struck: the sweep proves nothing");
     assert!(total.violations.is_empty(), "{} violations", total.violations.len());
+    total
 }
+
+#[test]
+fn a_failed_write_out_that_the_next_sync_is_told_of_loses_nothing() {
+    let total = sweep_on("F1 c", Fault::WriteOutFails, "*", Demand::All);
+    assert!(total.reported_late > 0 && total.poisoned > 0, "no sync was ever told");
+}
+
+#[test]
+fn a_log_sync_that_lies_loses_nothing_promised_before_it_or_is_found_out() {
+    for (name, how) in LIES {
+        let total = sweep_on(name, Fault::SyncFails(how), "*/log*", Demand::BeforeTheLie);
+        assert!(total.lied > 0, "no sync ever lied");
+    }
+}
+
+#[test]
+fn a_sync_that_lies_about_pages_ends_the_environment_where_it_is_reported() {
+    for (name, how) in LIES {
+        let total = sweep_on(name, Fault::SyncFails(how), "*", Demand::Detection);
+        assert!(total.lied > 0, "no sync ever lied");
+    }
+}
+
+const LIES: [(&str, SyncFailure); 2] = [
+    ("F1 c, reported by a later sync", SyncFailure::ReportedLater),
+    ("F1 c, reported to another handle", SyncFailure::ReportedElsewhere),
+];
 
 #[test]
 fn a_failed_sync_whose_cache_keeps_the_new_bytes_loses_nothing() {
@@ -103,6 +139,7 @@ fn a_recovery_that_fails_leaves_everything_for_the_next_one() {
         ("write", Fault::WriteFails(Errno::Eio)),
         ("sync", Fault::SyncFails(SyncFailure::CacheKeepsNew)),
         ("reverting sync", Fault::SyncFails(SyncFailure::CacheReverts)),
+        ("late write-out", Fault::WriteOutFails),
         ("space", Fault::NoSpace),
         ("metadata", Fault::MetadataFails),
     ];
@@ -116,7 +153,7 @@ fn a_recovery_that_fails_leaves_everything_for_the_next_one() {
                 };
                 let rule = |call| FaultRule::new(fault, trigger(call));
                 let stride = stride().div_ceil(2);
-                let tally = sweep_recovery(seed, shape, &tiny(), stride, name, rule);
+                let tally = sweep_recovery(seed, shape, &tiny(), stride, name, Demand::All, rule);
                 runs += tally.runs;
                 assert!(tally.violations.is_empty(), "{}", tally.violations[0]);
             }

@@ -7,7 +7,7 @@
 use campanile_format::planted::{self, Bug};
 use campanile_tests::explore::{Effort, explore};
 use campanile_tests::life::tiny;
-use campanile_tests::sweep::{sweep, sweep_recovery};
+use campanile_tests::sweep::{Demand, sweep, sweep_recovery};
 use campanile_tests::workload::Shape;
 use campanile_vfs::sim::{Errno, Fault, FaultRule, SyncFailure, Trigger};
 
@@ -87,13 +87,14 @@ fn found_by_errors(seeds: u64) -> Option<String> {
     ];
     for seed in 0..seeds.div_ceil(10) {
         let rule = |call| FaultRule::new(Fault::ReadFails, Trigger::Call(call));
-        let tally = sweep_recovery(seed, Shape::mixed(90), &tiny(), 1, "failed read", rule);
+        let tally =
+            sweep_recovery(seed, Shape::mixed(90), &tiny(), 1, "failed read", Demand::All, rule);
         if let Some(violation) = tally.violations.first() {
             return Some(format!("{} recoveries: {violation}", tally.runs));
         }
         for (name, fault) in faults {
             let rule = |call| FaultRule::new(fault, Trigger::Call(call));
-            let tally = sweep(seed, Shape::mixed(60), &tiny(), 5, name, rule);
+            let tally = sweep(seed, Shape::mixed(60), &tiny(), 5, name, Demand::All, rule);
             if let Some(violation) = tally.violations.first() {
                 return Some(format!("{} runs: {violation}", tally.runs));
             }

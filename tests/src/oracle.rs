@@ -92,6 +92,18 @@ impl Oracle {
         self.floor_process = self.floor_power;
     }
 
+    /// How many commits must survive a loss of power, whatever else happens.
+    pub fn promised(&self) -> usize {
+        self.floor_power
+    }
+
+    /// A sync reported success and had lost everything: only what was promised before it, the first
+    /// `promised` commits, can be demanded any more.
+    pub fn distrust(&mut self, promised: usize) {
+        self.floor_power = self.floor_power.min(promised);
+        self.floor_process = self.floor_process.min(promised);
+    }
+
     /// A database that recovery empties.
     pub fn is_volatile(&self, name: &str) -> bool {
         self.volatile.iter().any(|known| known == name)

@@ -24,8 +24,44 @@ pub struct SweepTally {
     pub absorbed: u64,
     /// Runs that left the environment poisoned.
     pub poisoned: u64,
+    /// Runs in which a failure was reported by another sync than the one that met it.
+    pub reported_late: u64,
+    /// Runs in which a sync reported success and had dropped its data.
+    pub lied: u64,
+    /// Of these, runs after which the loss was reported as damage, by the opening or by reading.
+    pub detected: u64,
+    /// Of these, runs after which something older than promised was shown.
+    pub unseen: u64,
     /// Violations, each with what is needed to repeat it.
     pub violations: Vec<String>,
+}
+
+impl SweepTally {
+    /// Adds another sweep's counts.
+    pub fn add(&mut self, other: SweepTally) {
+        self.runs += other.runs;
+        self.struck += other.struck;
+        self.absorbed += other.absorbed;
+        self.poisoned += other.poisoned;
+        self.reported_late += other.reported_late;
+        self.lied += other.lied;
+        self.detected += other.detected;
+        self.unseen += other.unseen;
+        self.violations.extend(other.violations);
+    }
+}
+
+/// What may be demanded of an environment after the fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Every promise that was made.
+    All,
+    /// Every promise made before a sync lied (it reported success and had dropped its data), or
+    /// damage that is reported.
+    BeforeTheLie,
+    /// As [`Demand::BeforeTheLie`]; but a page that is lost so, and that replay has no reason to
+    /// look at, is shown as it was: that is counted, not refused.
+    Detection,
 }
 
 /// Runs the program of `seed` once per I/O call, with the fault that `rule` plans for that call.
@@ -36,6 +72,7 @@ pub fn sweep(
     options: &EnvironmentOptions,
     stride: u64,
     name: &str,
+    demand: Demand,
     rule: impl Fn(u64) -> FaultRule,
 ) -> SweepTally {
     let program = program(seed, shape);
@@ -51,7 +88,8 @@ pub fn sweep(
     };
     let mut call = seed % stride;
     while call < calls {
-        let run = AssertUnwindSafe(|| one(seed, &program, options, rule(call), &mut tally));
+        let run =
+            AssertUnwindSafe(|| one(seed, &program, options, (rule(call), demand), &mut tally));
         let outcome = catch_unwind(run).unwrap_or_else(|panic| Err(text_of(&panic)));
         tally.runs += 1;
         if let Err(what) = outcome {
@@ -70,6 +108,7 @@ pub fn sweep_recovery(
     options: &EnvironmentOptions,
     stride: u64,
     name: &str,
+    demand: Demand,
     rule: impl Fn(u64) -> FaultRule,
 ) -> SweepTally {
     let program = program(seed, shape);
@@ -97,7 +136,8 @@ pub fn sweep_recovery(
         calls = calls.saturating_sub(stride);
         let image = crashed.fork();
         let planned = rule(image.calls() + calls);
-        let run = AssertUnwindSafe(|| recover_twice(&image, options, planned, &oracle, &mut tally));
+        let fault = (planned, demand);
+        let run = AssertUnwindSafe(|| recover_twice(&image, options, fault, &oracle, &mut tally));
         let outcome = catch_unwind(run).unwrap_or_else(|panic| Err(text_of(&panic)));
         tally.runs += 1;
         if let Err(what) = outcome {
@@ -110,7 +150,7 @@ pub fn sweep_recovery(
 fn recover_twice(
     image: &Arc<SimDisk>,
     options: &EnvironmentOptions,
-    rule: FaultRule,
+    (rule, demand): (FaultRule, Demand),
     oracle: &Arc<Mutex<Oracle>>,
     tally: &mut SweepTally,
 ) -> Result<(), String> {
@@ -127,8 +167,58 @@ fn recover_twice(
         }
         Err(_) => tally.struck += 1,
     }
-    let found = crate::explore::open_and_read(&image.reboot(CrashChoice::Nothing), None, options)?;
-    judge(&found)
+    let verdict = open_and_judge(&image.reboot(CrashChoice::Nothing), options, oracle);
+    let lied = count_late(image, tally);
+    weigh(verdict, demand, lied, tally)
+}
+
+/// Counts what the rules F1 c did; true if a sync lied.
+fn count_late(disk: &SimDisk, tally: &mut SweepTally) -> bool {
+    let fired = disk.counters();
+    let late = [Rule::WriteOutReported, Rule::SyncReportedLater, Rule::SyncReportedElsewhere];
+    tally.reported_late += u64::from(late.iter().any(|rule| fired.get(*rule) > 0));
+    let lied = fired.get(Rule::SyncLied) > 0;
+    tally.lied += u64::from(lied);
+    lied
+}
+
+/// Whether what was found after the fault may be so.
+fn weigh(
+    verdict: Result<(), Unfit>,
+    demand: Demand,
+    lied: bool,
+    tally: &mut SweepTally,
+) -> Result<(), String> {
+    match verdict {
+        Ok(()) => Ok(()),
+        Err(Unfit::Refused(_)) if demand != Demand::All && lied => {
+            tally.detected += 1;
+            Ok(())
+        }
+        Err(Unfit::Wrong(_)) if demand == Demand::Detection && lied => {
+            tally.unseen += 1;
+            Ok(())
+        }
+        Err(Unfit::Refused(what) | Unfit::Wrong(what)) => Err(what),
+    }
+}
+
+/// Why an environment is not what it should be.
+enum Unfit {
+    /// It says so.
+    Refused(String),
+    /// It shows something else.
+    Wrong(String),
+}
+
+fn open_and_judge(
+    image: &Arc<SimDisk>,
+    options: &EnvironmentOptions,
+    oracle: &Arc<Mutex<Oracle>>,
+) -> Result<(), Unfit> {
+    let found = crate::explore::open_and_read(image, None, options).map_err(Unfit::Refused)?;
+    let oracle = oracle.lock().map_err(|_| Unfit::Wrong("a panic under the oracle".to_owned()))?;
+    oracle.judge(&found, Failure::Power).map(|_| ()).map_err(Unfit::Wrong)
 }
 
 fn new_oracle() -> Arc<Mutex<Oracle>> {
@@ -145,7 +235,7 @@ fn one(
     seed: u64,
     program: &[Step],
     options: &EnvironmentOptions,
-    rule: FaultRule,
+    (rule, demand): (FaultRule, Demand),
     tally: &mut SweepTally,
 ) -> Result<(), String> {
     let disk = SimDisk::new(SimOptions::new(seed));
@@ -167,9 +257,8 @@ fn one(
         _ => CrashChoice::Subset(choices.draw()),
     };
     let image = disk.reboot(choice);
-    let found = crate::explore::open_and_read(&image, None, options)?;
-    let oracle = oracle.lock().map_err(|_| "a panic under the oracle")?;
-    oracle.judge(&found, Failure::Power).map(|_| ())
+    let lied = count_late(&disk, tally);
+    weigh(open_and_judge(&image, options, &oracle), demand, lied, tally)
 }
 
 /// Runs until the first error; then the environment must refuse to change anything if a write or
@@ -180,8 +269,16 @@ fn live(
     disk: &Arc<SimDisk>,
     tally: &mut SweepTally,
 ) -> Result<(), String> {
+    // What had been promised when the first sync lied; nothing that came later can be demanded.
+    let mut trusted = None;
     for step in program {
-        match life.step(step) {
+        let promised = life.oracle.lock().map_err(|_| "a panic under the oracle")?.promised();
+        let outcome = life.step(step);
+        if disk.counters().get(Rule::SyncLied) > 0 {
+            let trusted = *trusted.get_or_insert(promised);
+            life.oracle.lock().map_err(|_| "a panic under the oracle")?.distrust(trusted);
+        }
+        match outcome {
             Ok(()) => {}
             Err(End::Wrong(what)) => return Err(what),
             Err(End::Error(error)) => {
@@ -189,7 +286,15 @@ fn live(
                     return Err(format!("an unexpected error: {error}"));
                 }
                 let fired = disk.counters();
-                let writing = [Rule::SyncCacheKeeps, Rule::SyncCacheReverts, Rule::WriteFailed];
+                let writing = [
+                    Rule::SyncCacheKeeps,
+                    Rule::SyncCacheReverts,
+                    Rule::SyncButDurable,
+                    Rule::WriteOutReported,
+                    Rule::SyncReportedLater,
+                    Rule::SyncReportedElsewhere,
+                    Rule::WriteFailed,
+                ];
                 if writing.iter().any(|rule| fired.get(*rule) > 0) {
                     tally.poisoned += 1;
                     return life.refuses_to_change();
@@ -199,7 +304,14 @@ fn live(
         }
     }
     tally.absorbed += 1;
-    match life.close() {
+    let oracle = Arc::clone(&life.oracle);
+    let promised = oracle.lock().map_err(|_| "a panic under the oracle")?.promised();
+    let closed = life.close();
+    if disk.counters().get(Rule::SyncLied) > 0 {
+        let trusted = trusted.unwrap_or(promised);
+        oracle.lock().map_err(|_| "a panic under the oracle")?.distrust(trusted);
+    }
+    match closed {
         Err(End::Wrong(what)) => Err(what),
         _ => Ok(()),
     }

@@ -81,6 +81,29 @@ fn f1c_the_error_comes_with_a_later_sync() {
 }
 
 #[test]
+fn f1c_a_failed_write_out_is_told_to_the_next_sync_through_any_handle() {
+    for through_another in [false, true] {
+        let disk = SimDisk::new(SimOptions::new(1));
+        let file = disk.open(path(), Open::CreateNew).unwrap();
+        disk.sync_dir(Path::new("")).unwrap();
+        file.write_all_at(b"old", 0).unwrap();
+        file.sync_data().unwrap();
+        disk.faults(once(Fault::WriteOutFails));
+        file.write_all_at(b"new", 0).unwrap();
+        assert_eq!(all(&*file).unwrap(), b"new");
+        assert_eq!(disk.reboot(CrashChoice::All).file_bytes(path()).unwrap(), b"old");
+        let syncs = match through_another {
+            true => disk.open(path(), Open::ReadWrite).unwrap(),
+            false => Arc::clone(&file),
+        };
+        assert!(SimFault::is(&syncs.sync_data().unwrap_err()));
+        syncs.sync_data().unwrap();
+        assert_eq!(disk.counters().get(Rule::WriteOutReported), 1);
+        assert_eq!(disk.reboot(CrashChoice::All).file_bytes(path()).unwrap(), b"old");
+    }
+}
+
+#[test]
 fn f1c_the_error_goes_to_another_handle() {
     let (disk, file, result) = failed_sync(SyncFailure::ReportedElsewhere);
     result.unwrap();

@@ -48,6 +48,8 @@ rules! {
     SyncedFileUnnamed "D9" "A file whose data was durable had no durable name.",
     SyncCacheKeeps "F1 a" "A sync failed; the cache kept what the medium lost.",
     SyncCacheReverts "F1 b" "A sync failed; the cache showed the old bytes again.",
+    SyncLied "F1 c lie" "A sync dropped what it was to make durable, and reported success.",
+    WriteOutReported "F1 c late" "A write-out that had failed earlier was reported by a sync.",
     SyncReportedLater "F1 c" "A sync failure was reported by a later sync.",
     SyncReportedElsewhere "F1 c other" "A sync failure was reported to another handle only.",
     SyncButDurable "F1 d" "A sync failed although everything became durable.",

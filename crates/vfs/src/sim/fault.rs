@@ -16,6 +16,10 @@ use crate::CallKind;
 pub enum Fault {
     /// F1: a sync of a file or a directory fails.
     SyncFails(SyncFailure),
+    /// F1 c, as kernels do it: a write is taken, the write-out behind it fails, so that everything
+    /// pending in the file is dropped (the cache keeps it), and the next sync through any handle
+    /// is told.
+    WriteOutFails,
     /// F2: the call fails and changes nothing; `rename`, `create_dir`, `allocate` and the like too.
     WriteFails(Errno),
     /// F2: a write fails after some of its bytes have been taken.
@@ -202,6 +206,7 @@ fn strikes(fault: Fault, kind: CallKind, creates: bool) -> bool {
             _ => kind.is_sync(),
         },
         Fault::WriteFailsHalfway(_)
+        | Fault::WriteOutFails
         | Fault::ShortWrite
         | Fault::Misdirected { .. }
         | Fault::LostWrite => kind == K::Write,

@@ -66,6 +66,7 @@ impl SimFile {
             let (inode, _) = state.inode_mut(self.inode);
             let owed = match inode.owed {
                 Some(Owed::Anyone) => Some(Rule::SyncReportedLater),
+                Some(Owed::WriteOut) => Some(Rule::WriteOutReported),
                 Some(Owed::OtherThan(handle)) if handle != self.handle => {
                     Some(Rule::SyncReportedElsewhere)
                 }
@@ -96,11 +97,13 @@ impl SimFile {
                     inode.sync(sector_bytes);
                 }
                 SyncFailure::ReportedLater => {
+                    counters.count(Rule::SyncLied);
                     inode.lose_data();
                     inode.owed = Some(Owed::Anyone);
                     return Ok(());
                 }
                 SyncFailure::ReportedElsewhere => {
+                    counters.count(Rule::SyncLied);
                     inode.lose_data();
                     inode.owed = Some(Owed::OtherThan(self.handle));
                     return Ok(());
@@ -184,6 +187,7 @@ impl SimFile {
         let sector_bytes = shared.options.sector_bytes;
         refuse_struck(&strike, CallKind::Write, call, counters)?;
         let (mut take, mut error) = (buf.len(), None);
+        let write_out_fails = matches!(strike, Some((Fault::WriteOutFails, _)));
         match strike {
             Some((Fault::WriteFailsHalfway(errno), mut dice)) => {
                 counters.count(Rule::WriteFailed);
@@ -221,6 +225,10 @@ impl SimFile {
             inode.remember(&buf[..take], offset);
         }
         inode.write(sequence, sector_bytes, &buf[..take], offset);
+        if write_out_fails {
+            inode.lose_data();
+            inode.owed = Some(Owed::WriteOut);
+        }
         match error {
             Some(error) => Err(error),
             None => Ok(take),

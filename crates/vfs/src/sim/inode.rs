@@ -46,8 +46,10 @@ impl Op {
 /// A sync failure that the kernel has yet to report (rule F1 c).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owed {
-    /// To whoever syncs next.
+    /// To whoever syncs next; a sync before had reported success.
     Anyone,
+    /// To whoever syncs next; no sync has lied.
+    WriteOut,
     /// To the first who syncs through another handle than this one.
     OtherThan(u64),
 }

@@ -123,6 +123,7 @@ impl State {
             // A directory is synced through a handle of its own each time, so that "another
             // handle" is simply the next one.
             SyncFailure::ReportedLater | SyncFailure::ReportedElsewhere => {
+                counters.count(Rule::SyncLied);
                 self.names.lose(dir);
                 self.dirs_owed.insert(dir);
                 Ok(())

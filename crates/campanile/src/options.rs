@@ -42,6 +42,7 @@ pub struct EnvironmentOptions {
     pub(crate) escalate_after: u64,
     pub(crate) durability: Durability,
     pub(crate) double_write: bool,
+    pub(crate) open_files: usize,
     pub(crate) progress: Progress,
 }
 
@@ -70,6 +71,7 @@ impl Default for EnvironmentOptions {
             escalate_after: 50_000,
             durability: Durability::Sync,
             double_write: true,
+            open_files: 128,
             progress: Progress::none(),
         }
     }
@@ -184,6 +186,13 @@ impl EnvironmentOptions {
     /// yes). Turn it off only on a file system that never tears a page.
     pub fn double_write(mut self, double_write: bool) -> EnvironmentOptions {
         self.double_write = double_write;
+        self
+    }
+
+    /// Data files that have a handle of the operating system at a time (default 128). There may
+    /// be any number of databases; files that were written and not yet synced keep theirs.
+    pub fn open_files(mut self, files: usize) -> EnvironmentOptions {
+        self.open_files = files;
         self
     }
 

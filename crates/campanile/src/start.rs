@@ -206,6 +206,7 @@ fn open_options(options: &EnvironmentOptions) -> OpenOptions {
         page_bytes: options.page_bytes as usize,
         cache_bytes: options.cache_bytes,
         double_write: options.double_write,
+        open_files: options.open_files,
         ..StoreOptions::new("", EnvironmentId::default())
     };
     OpenOptions {

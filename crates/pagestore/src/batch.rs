@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use campanile_format::{Lsn, PageBytes, PageId, Words, page};
-use campanile_vfs::File;
+
+use crate::handles::PooledFile;
 
 /// One page of a batch.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(crate) struct Entry {
     pub durable: bool,
     /// Whether redo can rebuild the page without what is on disk, so that it may tear.
     pub init: bool,
-    pub file: Arc<dyn File>,
+    pub file: Arc<PooledFile>,
 }
 
 /// Copies of pages, one after the other.

@@ -13,6 +13,7 @@ use campanile_format::{Corrupt, FileId, PageId, PageNo, Plain, page};
 use campanile_vfs::File;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+use crate::handles::PooledFile;
 use crate::translation::Directory;
 use crate::{FileFlags, Result, StoreError};
 
@@ -41,7 +42,7 @@ pub(crate) enum State {
     /// Not looked for yet.
     Unknown,
     /// In use.
-    Open(Arc<dyn File>),
+    Open(Arc<PooledFile>),
     /// Removed, or not there.
     Absent,
 }
@@ -180,7 +181,7 @@ pub(crate) struct Held<'a>(RwLockReadGuard<'a, State>);
 
 impl Held<'_> {
     /// The handle.
-    pub fn file(&self) -> &Arc<dyn File> {
+    pub fn file(&self) -> &Arc<PooledFile> {
         match &*self.0 {
             State::Open(file) => file,
             State::Unknown | State::Absent => unreachable!("checked when it was taken"),

@@ -43,7 +43,7 @@ impl Handles {
     }
 
     /// Takes over the handle of a file at `path`, through which nothing is left to be synced.
-    pub fn adopt(self: &Arc<Self>, path: &Path, handle: Arc<dyn File>) -> Arc<dyn File> {
+    pub fn adopt(self: &Arc<Self>, path: &Path, handle: Arc<dyn File>) -> Arc<PooledFile> {
         let file = Arc::new_cyclic(|me| PooledFile {
             path: path.to_owned(),
             pool: Arc::clone(self),
@@ -114,6 +114,11 @@ impl PooledFile {
         self.handle()
     }
 
+    /// Announces writes, and opens the file for them. If that fails, nothing has been written.
+    pub fn prepare(&self) -> io::Result<()> {
+        self.changing().map(drop)
+    }
+
     fn sync(&self, sync: impl FnOnce(&dyn File) -> io::Result<()>) -> io::Result<()> {
         let answered = self.changes.load(Ordering::SeqCst);
         sync(&*self.handle()?)?;
@@ -165,7 +170,7 @@ mod tests {
 
     use super::*;
 
-    fn file(pool: &Arc<Handles>, number: u8) -> Arc<dyn File> {
+    fn file(pool: &Arc<Handles>, number: u8) -> Arc<PooledFile> {
         let path = PathBuf::from(format!("/{number}"));
         let handle = pool.vfs.open(&path, Open::OpenOrCreate).unwrap();
         pool.adopt(&path, handle)

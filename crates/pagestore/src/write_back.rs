@@ -273,10 +273,21 @@ impl PageStore {
         {
             self.barrier.flush_to(lsn)?; // P1
         }
+        self.prepare_homes(batch)?;
         batch.seal();
         self.write_copies(&mut write_back.double_write, batch)?;
         self.write_homes(batch, pace)?;
         self.sync_homes(batch)
+    }
+
+    /// Opens the files of the batch that have no handle. A process may be out of handles for a
+    /// while: nothing has been written yet, so this is an error and no poison (P11).
+    fn prepare_homes(&self, batch: &Batch) -> Result<()> {
+        for file in batch.entries().chunk_by(|one, next| one.page.file == next.page.file) {
+            let Some(entry) = file.first() else { continue };
+            entry.file.prepare().map_err(|source| self.home_error("open", entry, source))?;
+        }
+        Ok(())
     }
 
     fn write_homes(&self, batch: &Batch, pace: Pace) -> Result<()> {

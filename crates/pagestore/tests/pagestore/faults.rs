@@ -2,16 +2,17 @@
 //! must not, nothing panics.
 
 use std::io;
+use std::sync::Arc;
 
 use campanile_format::{FileId, Lsn};
-use campanile_pagestore::{FileFlags, StoreError};
+use campanile_pagestore::{FileFlags, StoreError, StoreOptions};
 use campanile_vfs::CallKind;
 use campanile_vfs::sim::{
-    CrashChoice, Errno, Fault, FaultPlan, FaultRule, Rot, SimOptions, SyncFailure, Trigger,
+    CrashChoice, Errno, Fault, FaultPlan, FaultRule, Rot, SimDisk, SimOptions, SyncFailure, Trigger,
 };
 
 use crate::crash::{disk, recover, run};
-use crate::fixture::{Rig, page};
+use crate::fixture::{FakeLog, Rig, options, page};
 
 const ROUNDS: u32 = 40;
 
@@ -151,4 +152,74 @@ fn a_read_that_fails_once_fails_once() {
         }
     }
     assert!(!rig.poison.is_poisoned());
+}
+
+/// Eight files through two handles, all written and synced, and changed again.
+fn more_files_than_handles(disk: &Arc<SimDisk>) -> Rig {
+    let few = StoreOptions { open_files: 2, ..options("home", 16) };
+    let mut rig = Rig::open(&disk.host(), few, FakeLog::new()).unwrap();
+    for file in 16..24 {
+        rig.create(file);
+        rig.put(page(file, 0), 1).unwrap();
+        rig.store.write_back_all().unwrap();
+    }
+    for file in 16..24 {
+        rig.put(page(file, 0), 2).unwrap();
+    }
+    rig
+}
+
+/// Whether a power failure would leave the newest of each page.
+fn all_at_home(disk: &SimDisk, rig: &Rig) -> bool {
+    let host = disk.reboot(CrashChoice::Nothing).host();
+    let reborn = Rig::open(&host, options("home", 16), rig.log.survivor()).unwrap();
+    (16..24).all(|file| reborn.get(page(file, 0)).unwrap() == 2)
+}
+
+#[test]
+pub fn p11_a_parked_file_that_cannot_be_opened_is_an_error_and_no_poison() {
+    let disk = disk(SimOptions::new(9));
+    let rig = more_files_than_handles(&disk);
+    let redo = rig.store.min_rec_lsn();
+    let rule = FaultRule::new(Fault::MetadataFails, Trigger::Always).for_calls(&[CallKind::Open]);
+    disk.faults(FaultPlan::none().and(rule));
+    disk.log_calls(true);
+    let failed = rig.store.write_back_all().unwrap_err();
+    assert!(matches!(failed, StoreError::Io { what: "open", .. }), "{failed}");
+    let wrote = disk.calls_log().iter().any(|call| call.kind == CallKind::Write);
+    assert!(!wrote, "something was written before");
+    assert!(!rig.poison.is_poisoned());
+    assert_eq!(rig.store.min_rec_lsn(), redo, "the pages are as dirty as they were");
+    disk.faults(FaultPlan::none());
+    rig.store.write_back_all().unwrap();
+    assert_eq!(rig.store.min_rec_lsn(), None);
+    rig.check();
+    assert!(all_at_home(&disk, &rig), "not durable at home");
+}
+
+#[test]
+pub fn p11_a_failing_call_with_more_files_than_handles_ends_in_an_error() {
+    let calls = {
+        let disk = disk(SimOptions::new(10));
+        let rig = more_files_than_handles(&disk);
+        rig.store.write_back_all().unwrap();
+        disk.calls()
+    };
+    let before = {
+        let disk = disk(SimOptions::new(10));
+        more_files_than_handles(&disk);
+        disk.calls()
+    };
+    assert!(calls > before + 20);
+    for call in before..calls {
+        for fault in [Fault::Any(Errno::Eio), Fault::WriteOutFails] {
+            let disk = disk(SimOptions::new(10));
+            let rig = more_files_than_handles(&disk);
+            disk.faults(FaultPlan::one(fault, Trigger::Call(call)));
+            let outcome = rig.store.write_back_all();
+            disk.faults(FaultPlan::none());
+            let known = outcome.is_err() || all_at_home(&disk, &rig);
+            assert!(known, "{fault:?} at call {call} went unnoticed");
+        }
+    }
 }

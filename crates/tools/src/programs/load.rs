@@ -103,14 +103,27 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
         if args.plain { Reader::plain(input, source) } else { Reader::new(input, source) }
             .with_overrides(overrides);
 
-    let env = Environment::options().open(&args.home.home)?;
+    let home = &args.home.home;
+    let is_new = !home.exists();
+    let env = Environment::options().open(home)?;
     super::note_recovery(session, &env);
     let loaded = env.load(&mut reader, &options);
+    // A home that this run made, and that holds nothing: the failed load leaves none behind.
+    let superfluous = is_new && loaded.is_err() && holds_nothing(&env);
     let closed = env.close();
+    if superfluous && closed.is_ok() {
+        let removed = std::fs::remove_dir_all(home);
+        removed.map_err(|error| Failure::io(format!("removing {}", home.display()), error))?;
+    }
     let report = loaded?;
     closed?;
     tell(session, &args, &report)?;
     Ok(if report.kept() > 0 { Exit::Usage } else { Exit::Ok })
+}
+
+fn holds_nothing(env: &Environment) -> bool {
+    let names = env.snapshot().and_then(|snapshot| env.databases(&snapshot));
+    names.is_ok_and(|names| names.is_empty())
 }
 
 fn overrides(args: &LoadArgs) -> Result<Vec<Override>, Failure> {

@@ -18,6 +18,7 @@ const EFFORT: Effort = Effort {
     states: 300,
     depth: 2,
     torn_sectors: false,
+    collateral: false,
     sector_bytes: 512,
     adversary: false,
     stop_early: true,

@@ -64,6 +64,9 @@ pub struct Effort {
     pub depth: u32,
     /// Whether sectors may tear (profile "no sector atomicity").
     pub torn_sectors: bool,
+    /// Whether the 4 KiB block around a write may become garbage (profile "no power-safe
+    /// overwrite"). Only with pages and log flushes of whole blocks: see [`life::whole_blocks`].
+    pub collateral: bool,
     /// Sector size of the disk.
     pub sector_bytes: u64,
     /// Whether the engine's own free choices are made by an adversary.
@@ -111,6 +114,7 @@ fn sim_options(seed: u64, effort: Effort) -> SimOptions {
         seed,
         sector_bytes: effort.sector_bytes,
         torn_sectors: effort.torn_sectors,
+        collateral: effort.collateral,
         adversary: effort.adversary,
         ..SimOptions::default()
     }

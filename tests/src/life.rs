@@ -19,6 +19,17 @@ pub fn tiny() -> campanile::EnvironmentOptions {
         .checkpoint_log_bytes(12 * 1024)
 }
 
+/// As [`tiny`], for a disk that ruins the whole 4 KiB block around an unsynced write: pages and log
+/// flushes fill blocks of their own.
+pub fn whole_blocks() -> campanile::EnvironmentOptions {
+    tiny()
+        .page_bytes(4096)
+        .cache_bytes(24 * 4096)
+        .log_file_bytes(64 * 1024)
+        .log_buffer_bytes(16 * 1024)
+        .checkpoint_log_bytes(48 * 1024)
+}
+
 /// Where every simulated environment lives.
 pub const HOME: &str = "/home";
 

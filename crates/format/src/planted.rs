@@ -2,7 +2,8 @@
 //!
 //! Owns: the list of them. Promises: without the feature `planted-bugs` every [`is`] is `false` at
 //! compile time and nothing of this is left in the program; with it, a bug is on only inside
-//! `with`, on the calling thread. Must never: be on in a build that users get.
+//! `with`, on the calling thread and on threads that take over its [`Selection`]: tests that run
+//! beside it in the same process see nothing of it. Must never: be on in a build that users get.
 
 /// A bug that can be planted. The comment says what goes wrong; the test suite says who notices.
 macro_rules! bugs {
@@ -103,17 +104,29 @@ bugs! {
     IteratorContinuesAfterError,
     /// Ghosts are purged while a transaction may still want them back.
     GhostPurgedEarly,
+    /// An insert does not ask for the gap it goes into.
+    NextKeyLockMissing,
+    /// A snapshot reads its sequence number before it looks at the transaction table.
+    SnapshotClockEarly,
+    /// A rollback takes back its versions before it has undone its changes.
+    VersionsForgottenBeforeUndo,
+    /// Recovery takes a prepared transaction for a committed one.
+    PreparedTakenForCommitted,
+    /// Ghosts are purged although a snapshot still reads them.
+    GhostPurgedUnderSnapshot,
 }
 
 #[cfg(feature = "planted-bugs")]
 mod selection {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::Bug;
 
     thread_local! {
         static SELECTED: Cell<Option<Bug>> = const { Cell::new(None) };
-        static FIRED: Cell<u64> = const { Cell::new(0) };
+        static FIRED: RefCell<Arc<AtomicU64>> = RefCell::default();
     }
 
     /// Whether `bug` is on.
@@ -121,34 +134,54 @@ mod selection {
     pub fn is(bug: Bug) -> bool {
         let on = SELECTED.get() == Some(bug);
         if on {
-            FIRED.set(FIRED.get() + 1);
+            FIRED.with_borrow(|fired| fired.fetch_add(1, Ordering::Relaxed));
         }
         on
     }
 
     /// Runs `work` with `bug` on, on this thread; switches back whatever happens.
     pub fn with<T>(bug: Bug, work: impl FnOnce() -> T) -> T {
-        struct Restore(Option<Bug>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                SELECTED.set(self.0);
-            }
-        }
-        let _restore = Restore(SELECTED.replace(Some(bug)));
-        FIRED.set(0);
-        work()
+        Selection { bug: Some(bug), fired: Arc::default() }.on(work)
     }
 
-    /// How often the bug of the innermost [`with`] was asked for and found on: a bug that never
-    /// fired proves nothing.
+    /// How often the bug of the last [`with`] was asked for and found on, by all threads that
+    /// shared it: a bug that never fired proves nothing.
     #[must_use]
     pub fn fired() -> u64 {
-        FIRED.get()
+        FIRED.with_borrow(|fired| fired.load(Ordering::Relaxed))
+    }
+
+    /// What is on in one thread, for other threads to take over.
+    #[derive(Clone, Debug)]
+    pub struct Selection {
+        bug: Option<Bug>,
+        fired: Arc<AtomicU64>,
+    }
+
+    impl Selection {
+        /// What is on in this thread.
+        #[must_use]
+        pub fn here() -> Selection {
+            Selection { bug: SELECTED.get(), fired: FIRED.with_borrow(Arc::clone) }
+        }
+
+        /// Runs `work` with the same on in this thread.
+        pub fn on<T>(&self, work: impl FnOnce() -> T) -> T {
+            struct Restore(Option<Bug>);
+            impl Drop for Restore {
+                fn drop(&mut self) {
+                    SELECTED.set(self.0);
+                }
+            }
+            let _restore = Restore(SELECTED.replace(self.bug));
+            FIRED.replace(Arc::clone(&self.fired));
+            work()
+        }
     }
 }
 
 #[cfg(feature = "planted-bugs")]
-pub use selection::{fired, is, with};
+pub use selection::{Selection, fired, is, with};
 
 /// Whether `bug` is on: never, in this build.
 #[cfg(not(feature = "planted-bugs"))]
@@ -156,4 +189,23 @@ pub use selection::{fired, is, with};
 #[must_use]
 pub const fn is(_bug: Bug) -> bool {
     false
+}
+
+/// What is on in one thread: nothing, in this build.
+#[cfg(not(feature = "planted-bugs"))]
+#[derive(Clone, Copy, Debug)]
+pub struct Selection;
+
+#[cfg(not(feature = "planted-bugs"))]
+impl Selection {
+    /// What is on in this thread.
+    #[must_use]
+    pub const fn here() -> Selection {
+        Selection
+    }
+
+    /// Runs `work`.
+    pub fn on<T>(&self, work: impl FnOnce() -> T) -> T {
+        work()
+    }
 }

@@ -133,6 +133,9 @@ impl Analysis {
         {
             open.entry.state = TxnState::Prepared;
             open.gid = gid.to_vec();
+            if planted::is(Bug::PreparedTakenForCommitted) {
+                self.open.remove(&record.txn);
+            }
         }
         Ok(())
     }

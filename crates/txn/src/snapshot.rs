@@ -66,9 +66,14 @@ impl Register {
     /// `low_lsn`.
     pub fn capture(self: &Arc<Self>, table: &Table, end: impl FnOnce() -> Lsn) -> Snapshot {
         let mut live = self.live.lock();
+        let early = planted::is(Bug::SnapshotClockEarly).then(|| {
+            let early = self.published.load(Ordering::Acquire);
+            std::thread::yield_now();
+            early
+        });
         let end = end();
         let low_lsn = table.lowest_first().map_or(end, |first| first.min(end));
-        let read_sequence = self.published.load(Ordering::Acquire);
+        let read_sequence = early.unwrap_or_else(|| self.published.load(Ordering::Acquire));
         let number = live.next;
         live.next += 1;
         if !planted::is(Bug::SnapshotNotRegistered) {

@@ -195,6 +195,10 @@ impl Transactions {
     /// works for any length of transaction. An error means that the environment is poisoned.
     pub fn abort(&self, mut txn: Txn) -> Result<(), TxnError> {
         self.poison().check()?;
+        if planted::is(Bug::VersionsForgottenBeforeUndo) {
+            self.register.versions.forget(txn.entry.writer(), std::mem::take(&mut txn.versions));
+            std::thread::yield_now();
+        }
         self.undo_above(&mut txn, Lsn::NONE, 0)?;
         if txn.last_lsn() != Lsn::NONE {
             self.append(Some(&mut txn), Body::Abort)?;
@@ -239,7 +243,10 @@ impl Transactions {
     pub fn settled_lsn(&self) -> Lsn {
         // The end first: a transaction that is not listed yet will write at or above it.
         let end = self.wal.end();
-        let lowest = [self.table.lowest_first(), self.register.lowest_low_lsn()];
+        let mut lowest = [self.table.lowest_first(), self.register.lowest_low_lsn()];
+        if planted::is(Bug::GhostPurgedUnderSnapshot) {
+            lowest[1] = None;
+        }
         lowest.into_iter().flatten().fold(end, Lsn::min)
     }
 

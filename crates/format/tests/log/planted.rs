@@ -19,6 +19,21 @@ mod on {
         assert!(!planted::is(Bug::UndoSkipped));
     }
 
+    #[test]
+    fn a_thread_that_takes_over_the_selection_has_the_bug_and_counts_with_the_others() {
+        planted::with(Bug::UndoSkipped, || {
+            let selection = planted::Selection::here();
+            let thread = std::thread::spawn(move || {
+                selection.on(|| assert!(planted::is(Bug::UndoSkipped)));
+                assert!(!planted::is(Bug::UndoSkipped));
+            });
+            thread.join().unwrap();
+            assert_eq!(planted::fired(), 1);
+        });
+        let nothing = planted::Selection::here();
+        planted::with(Bug::UndoSkipped, || nothing.on(|| assert!(!planted::is(Bug::UndoSkipped))));
+    }
+
     /// Counts the bit flips of the sample records that go unnoticed.
     fn missed_flips() -> usize {
         let mut missed = 0;

@@ -3,5 +3,6 @@
 
 mod edges;
 mod rooms;
+mod seam;
 mod sources;
 mod words;

@@ -6,12 +6,12 @@
 //! for correctness: a tree that is never cleaned is only larger.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use campanile_format::{FileId, Lsn, PageId, PageNo};
 use campanile_pagestore::StoreError;
+use campanile_sync::Mutex;
+use campanile_sync::atomic::{AtomicBool, Ordering};
 use campanile_txn::Transactions;
-use parking_lot::Mutex;
 
 use crate::descend::{Target, node_of};
 use crate::error::TreeError;

@@ -4,9 +4,8 @@
 //! one per environment, made before its first tree, shared by all threads. Must never: hold the
 //! transaction layer (that one holds the forest, as its logical undo).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use campanile_format::FileId;
+use campanile_sync::plain::{AtomicU64, Ordering};
 use campanile_txn::Transactions;
 
 use crate::clean::Backlog;

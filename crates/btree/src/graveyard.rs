@@ -7,13 +7,13 @@
 //! may still read what it names.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 
 use campanile_format::map::{pages_per_group, place_of};
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
 use campanile_format::{FileId, Lsn, OverflowRef, PageNo, PageOp};
 use campanile_pagestore::PageWrite;
+use campanile_sync::atomic::Ordering;
 use campanile_txn::{By, Change, MapChange, Transactions, Txn};
 
 use crate::descend::{Target, damaged, node_of};

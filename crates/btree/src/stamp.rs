@@ -6,9 +6,8 @@
 //! durable may carry the same LSN, and because looking at it needs no latch. Must never: be bumped
 //! outside the page's exclusive latch (B5).
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use campanile_format::PageId;
+use campanile_sync::atomic::{AtomicU64, Ordering};
 
 /// How many counters: enough that an unrelated change rarely disturbs a cursor.
 const COUNTERS: usize = 1024;

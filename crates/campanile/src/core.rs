@@ -7,13 +7,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use campanile_btree::{Forest, Tree};
 use campanile_format::FileId;
+use campanile_sync::atomic::{AtomicU64, Ordering};
+use campanile_sync::{Mutex, RwLock};
 use campanile_txn::{CheckpointInfo, CheckpointKind, Transactions};
 use campanile_vfs::{FileLock, Host, Poison};
-use parking_lot::{Mutex, RwLock};
 
 use crate::causes;
 use crate::error::{Error, ErrorKind, Result};

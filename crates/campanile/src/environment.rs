@@ -8,9 +8,9 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use campanile_sync::Mutex;
 use campanile_txn::CheckpointKind;
 use campanile_vfs::{Background, Host};
-use parking_lot::Mutex;
 
 use crate::catalog;
 use crate::core::Core;
@@ -93,7 +93,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         drop(self.keeper.lock().take());
         let core = &self.core;
-        if core.gate.is_closed() || core.poison.is_poisoned() || std::thread::panicking() {
+        if core.gate.is_closed() || core.poison.is_poisoned() || campanile_sync::thread::panicking()
+        {
             return;
         }
         if let Err(error) = core.close() {

@@ -7,10 +7,10 @@
 //! handle that would keep the environment alive: they see the core, not the handles.
 
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use campanile_sync::thread::JoinHandle;
+use campanile_sync::{Condvar, Mutex};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -65,7 +65,7 @@ impl Keeper {
         step: fn(&Core) -> Result<bool>,
     ) -> Result<()> {
         let (core, bell) = (Arc::clone(core), Arc::clone(&self.bell));
-        let thread = std::thread::Builder::new()
+        let thread = campanile_sync::thread::Builder::new()
             .name(name.into())
             .spawn(move || run(&core, &bell, name, step))
             .map_err(|error| Error::io("starting a background thread", error))?;

@@ -10,8 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use campanile_sync::{Mutex, RwLock};
 use campanile_vfs::{File, FileLock, LockMode, Open, Vfs};
-use parking_lot::{Mutex, RwLock};
 
 /// Changes are kept in pieces of this size.
 const CHUNK_BYTES: u64 = 4096;

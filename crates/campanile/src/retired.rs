@@ -7,10 +7,10 @@
 //! reused, so an entry is true for ever. Must never touch a page.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use campanile_format::FileId;
-use parking_lot::RwLock;
+use campanile_sync::RwLock;
+use campanile_sync::atomic::{AtomicU64, Ordering};
 
 /// What became of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use campanile_format::{EnvironmentId, FileId, names};
 use campanile_lock::LockOptions;
 use campanile_pagestore::StoreOptions;
 use campanile_recovery::{OpenOptions, Opened, Outcome, Phase, RecoveryError};
+use campanile_sync::{Mutex, RwLock};
 use campanile_txn::{Durability, Transactions, TransactionsOptions, TxnOptions};
 use campanile_vfs::{Background, FileLock, Host, Vfs};
-use parking_lot::{Mutex, RwLock};
 
 use crate::core::{Core, Gate};
 use crate::error::{Error, ErrorKind, Result};

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use campanile_btree::Reader;
 use campanile_format::{FileId, Lsn};
+use campanile_sync::Mutex;
 use campanile_txn::Txn;
-use parking_lot::Mutex;
 
 use crate::causes;
 use crate::core::Core;

@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use campanile_sync::Mutex;
+use campanile_sync::atomic::{AtomicU64, Ordering};
 
 use crate::name::{LockName, SpreadBuild};
 

@@ -3,7 +3,7 @@
 //! Owns: every way in which a lock becomes weaker. Promises: whoever can go on because of it is
 //! granted before the call returns (L3). Must never: sleep.
 
-use std::sync::atomic::Ordering;
+use campanile_sync::atomic::Ordering;
 
 use crate::error::LockError;
 use crate::mode::Mode;

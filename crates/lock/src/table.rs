@@ -9,10 +9,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use campanile_sync::atomic::{AtomicBool, Ordering};
+use campanile_sync::{Mutex, MutexGuard};
 
 use crate::detector::Detector;
 use crate::error::LockError;

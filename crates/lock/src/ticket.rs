@@ -3,9 +3,8 @@
 //! Owns: the sleep and the waking. Promises: an outcome is set once and never lost, whether it
 //! comes before or after the sleep begins. Must never: decide the outcome.
 
-use std::time::Instant;
-
-use parking_lot::{Condvar, Mutex};
+use campanile_sync::time::Instant;
+use campanile_sync::{Condvar, Mutex};
 
 use crate::error::LockError;
 

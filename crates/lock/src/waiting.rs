@@ -4,11 +4,14 @@
 //! a grant, by being a victim, by its timeout or by [`LockTable::close`]; whoever leaves a queue
 //! serves those behind it (L3). Must never: be entered with a shard locked.
 //!
-//! Waits are in real time ([`std::time::Instant`]): a simulated clock has nothing to say here,
-//! because simulated runs have one thread and never wait for a lock.
+//! Waits are in real time ([`campanile_sync::time::Instant`]), not in the simulated disk's:
+//! simulated runs with one thread never wait, and those with several have a scheduler whose time
+//! this is.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use campanile_sync::time::Instant;
 
 use crate::detector::{Candidate, Detector, WaitingFor};
 use crate::error::LockError;

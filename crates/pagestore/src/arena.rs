@@ -7,8 +7,8 @@
 
 use std::io;
 use std::slice;
-use std::sync::atomic::AtomicU64;
 
+use campanile_sync::plain::AtomicU64;
 use memmap2::{MmapMut, MmapRaw};
 
 /// Bytes of a word.

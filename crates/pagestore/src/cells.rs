@@ -5,7 +5,8 @@
 //! never shrink.
 
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicU32;
+
+use campanile_sync::atomic::AtomicU32;
 
 /// Chunks of an array: chunk `k` is twice as long as chunk `k - 1`.
 const CHUNKS: usize = 40;

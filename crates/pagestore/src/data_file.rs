@@ -7,11 +7,11 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use campanile_format::{Corrupt, FileId, PageId, PageNo, Plain, page};
+use campanile_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use campanile_sync::{Mutex, RwLock, RwLockReadGuard};
 use campanile_vfs::File;
-use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use crate::handles::PooledFile;
 use crate::translation::Directory;

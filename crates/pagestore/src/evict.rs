@@ -4,11 +4,10 @@
 //! is taken, and that a caller in need never waits for a latch (P7): if nothing can be had it is
 //! told [`StoreError::CacheFull`]. Must never write a page by itself: see `write_back`.
 
-use std::sync::atomic::Ordering;
-use std::thread;
-
 use campanile_format::PageId;
-use parking_lot::RwLockWriteGuard;
+use campanile_sync::RwLockWriteGuard;
+use campanile_sync::atomic::Ordering;
+use campanile_sync::thread;
 
 use crate::dirt::Dirt;
 use crate::frame::USAGE_MAX;

@@ -4,12 +4,11 @@
 //! asked for it and for nobody else, that it stays out of the cache, and that no latch is awaited
 //! that belongs to another page than the one asked for (P6). Must never write.
 
-use std::hint;
-use std::sync::atomic::Ordering;
-use std::thread;
-
 use campanile_format::{PageId, Plain, page};
-use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+use campanile_sync::atomic::Ordering;
+use campanile_sync::hint;
+use campanile_sync::thread;
+use campanile_sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use crate::data_file::{DataFile, PageIn};
 use crate::frame::Frame;

@@ -6,9 +6,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use campanile_format::{FileId, MetaFields, PageId, PageNo, PageOp, Plain, PlainMut, names, page};
+use campanile_sync::thread;
 use campanile_vfs::{File, Open};
 
 use crate::data_file::{DataFile, State};

@@ -4,13 +4,13 @@
 //! identity and words change only under the exclusive latch and inside an odd version. Must never
 //! do I/O, and never waits for anything but its own latch.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
-
 use campanile_format::{FileId, Lsn, PageId, PageNo};
-use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use campanile_sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+use campanile_sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::dirt::Dirt;
 
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Frame>() == 128, "the first line for access, the second for dirt");
 
 /// The frame holds no page. No file has the number 0.

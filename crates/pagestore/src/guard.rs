@@ -5,10 +5,10 @@
 //! [`PageWrite::apply`], after [`PageWrite::begin_change`]. A guard belongs to its thread.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 
 use campanile_format::{Lsn, PageBytes, PageBytesMut, PageId, PageOp, Words, page, page_op};
-use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+use campanile_sync::plain::AtomicU64;
+use campanile_sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use crate::PageStore;
 use crate::frame::Frame;

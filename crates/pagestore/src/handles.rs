@@ -8,11 +8,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use campanile_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use campanile_sync::{Mutex, RwLock};
 use campanile_vfs::{File, Open, Vfs};
-use parking_lot::{Mutex, RwLock};
 
 /// The handles of a page store.
 #[derive(Debug)]

@@ -4,7 +4,8 @@
 //! other threads feel: the counter of requests is striped. Must never steer anything.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use campanile_sync::plain::{AtomicU64, AtomicUsize, Ordering};
 
 /// Stripes of the counter of requests.
 const STRIPES: usize = 16;

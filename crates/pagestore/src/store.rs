@@ -7,12 +7,12 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use campanile_format::limits::is_page_size;
 use campanile_format::{FileId, Lsn, names};
+use campanile_sync::Mutex;
+use campanile_sync::atomic::{AtomicUsize, Ordering};
 use campanile_vfs::{Host, Poison};
-use parking_lot::Mutex;
 
 use crate::arena::Arena;
 use crate::data_file::DataFile;
@@ -164,7 +164,7 @@ impl PageStore {
     /// What the store has done, and how full it is.
     #[must_use]
     pub fn stats(&self) -> StoreStats {
-        let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let of = |counter: &campanile_sync::plain::AtomicU64| counter.load(Ordering::Relaxed);
         StoreStats {
             frames: self.frames.len() as u64,
             dirty_frames: self.dirty.load(Ordering::Relaxed) as u64,

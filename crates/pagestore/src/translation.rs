@@ -10,10 +10,9 @@
 //!   page / 512 -> block + 1            block * 512 + page % 512 -> frame + 1
 //! ```
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use campanile_format::PageNo;
-use parking_lot::Mutex;
+use campanile_sync::Mutex;
+use campanile_sync::atomic::{AtomicU32, Ordering};
 
 use crate::cells::Cells;
 

@@ -6,12 +6,12 @@
 //! the batch (P7).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use campanile_format::planted::{self, Bug};
 use campanile_format::{Lsn, PageId, Words, page};
+use campanile_sync::atomic::Ordering;
+use campanile_sync::{MutexGuard, RwLockReadGuard};
 use campanile_vfs::{Background, File};
-use parking_lot::{MutexGuard, RwLockReadGuard};
 
 use crate::batch::{Batch, Entry};
 use crate::dirt::Dirt;

@@ -12,7 +12,7 @@ use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, Undo};
 use campanile_format::{FileId, Lsn, MetaFields, PageId, PageNo, PageOp};
 use campanile_pagestore::FileFlags;
-use parking_lot::Mutex;
+use campanile_sync::Mutex;
 
 use crate::apply::{By, Change};
 use crate::error::TxnError;

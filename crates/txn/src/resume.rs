@@ -7,7 +7,7 @@
 
 use campanile_format::record::{TxnEntry, TxnState};
 use campanile_format::{Lsn, TxnId};
-use parking_lot::Mutex;
+use campanile_sync::Mutex;
 
 use crate::table::{Entry, Phase, Progress};
 use crate::transaction::{Txn, TxnOptions};

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use campanile_format::Lsn;
 use campanile_format::planted::{self, Bug};
-use parking_lot::Mutex;
+use campanile_sync::Mutex;
+use campanile_sync::atomic::{AtomicU64, Ordering};
 
 use crate::table::Table;
 use crate::versions::{VersionList, Versions, Writer};
@@ -68,7 +68,7 @@ impl Register {
         let mut live = self.live.lock();
         let early = planted::is(Bug::SnapshotClockEarly).then(|| {
             let early = self.published.load(Ordering::Acquire);
-            std::thread::yield_now();
+            campanile_sync::thread::yield_now();
             early
         });
         let end = end();

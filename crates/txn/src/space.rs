@@ -13,7 +13,7 @@ use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
 use campanile_format::{FileId, Lsn, PageBytes, PageId, PageNo, PageOp, Plain, PlainMut, page_op};
 use campanile_pagestore::{PageWrite, StoreError};
-use parking_lot::Mutex;
+use campanile_sync::Mutex;
 
 use crate::apply::{By, Change};
 use crate::error::TxnError;

@@ -3,7 +3,7 @@
 //! Owns: [`TxnStats`] and the cells behind it. Promises: counting costs one relaxed addition.
 //! Must never: decide anything.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use campanile_sync::plain::{AtomicU64, Ordering};
 
 /// One counter.
 #[derive(Debug, Default)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use campanile_format::record::{TxnEntry, TxnState};
 use campanile_format::{Lsn, TxnId};
-use parking_lot::{Mutex, MutexGuard};
+use campanile_sync::{Mutex, MutexGuard};
 
 use crate::versions::Writer;
 

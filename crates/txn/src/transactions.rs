@@ -4,7 +4,6 @@
 //! returned is as durable as was asked; its locks go last. Must never: hand out a number twice,
 //! here or after recovery.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use campanile_format::control::Control;
@@ -13,8 +12,9 @@ use campanile_format::record::Body;
 use campanile_format::{EnvironmentId, FileId, Lsn, TxnId};
 use campanile_lock::{LockStats, LockTable};
 use campanile_pagestore::PageStore;
+use campanile_sync::Mutex;
+use campanile_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use campanile_wal::{Clock, ControlFile, Poison, Wal};
-use parking_lot::Mutex;
 
 use crate::checkpoint::CheckpointState;
 use crate::error::TxnError;
@@ -197,7 +197,7 @@ impl Transactions {
         self.poison().check()?;
         if planted::is(Bug::VersionsForgottenBeforeUndo) {
             self.register.versions.forget(txn.entry.writer(), std::mem::take(&mut txn.versions));
-            std::thread::yield_now();
+            campanile_sync::thread::yield_now();
         }
         self.undo_above(&mut txn, Lsn::NONE, 0)?;
         if txn.last_lsn() != Lsn::NONE {

@@ -8,11 +8,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use campanile_format::record::Undo;
 use campanile_format::{FileId, OverflowRef, Value};
-use parking_lot::Mutex;
+use campanile_sync::Mutex;
+use campanile_sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// What a key held before a change.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use campanile_sync::plain::{AtomicU64, Ordering};
 
 use crate::{MemoryVfs, OsVfs, Vfs};
 
@@ -123,7 +124,7 @@ impl Clock for OsClock {
     }
 
     fn sleep_us(&self, us: u64) {
-        std::thread::sleep(Duration::from_micros(us));
+        campanile_sync::thread::sleep(Duration::from_micros(us));
     }
 }
 

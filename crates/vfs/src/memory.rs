@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use campanile_sync::{Mutex, RwLock};
 
 use crate::{File, FileLock, LockMode, Open, Vfs};
 

@@ -7,7 +7,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use campanile_sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Call, CallKind, File, FileLock, LockMode, Open, Outcome, Vfs};
 

@@ -42,7 +42,7 @@ impl Poison {
     /// in a destructor) takes no offence at that one.
     #[must_use = "it watches only while it lives"]
     pub fn if_unwound(&self, during: &'static str) -> UnwindGuard<'_> {
-        UnwindGuard { poison: self, during, calm: !std::thread::panicking() }
+        UnwindGuard { poison: self, during, calm: !campanile_sync::thread::panicking() }
     }
 
     /// The first cause, once the flag is struck.
@@ -62,7 +62,7 @@ pub struct UnwindGuard<'p> {
 
 impl Drop for UnwindGuard<'_> {
     fn drop(&mut self) {
-        if self.calm && std::thread::panicking() {
+        if self.calm && campanile_sync::thread::panicking() {
             self.poison.strike(format!("a panic while {}", self.during));
         }
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use campanile_sync::Mutex;
 
 use crate::{Call, CallKind, Observed, Observer, Outcome, Vfs};
 

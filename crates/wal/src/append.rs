@@ -6,10 +6,10 @@
 //! full.
 
 use std::cell::Cell;
-use std::sync::atomic::Ordering;
 
 use campanile_format::record::{Body, Checkpoint, Record};
 use campanile_format::{Lsn, TxnId};
+use campanile_sync::atomic::Ordering;
 
 use crate::buffer::Buffer;
 use crate::error::WalError;

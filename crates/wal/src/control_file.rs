@@ -13,8 +13,8 @@ use campanile_format::control::{
 };
 use campanile_format::planted::{self, Bug};
 use campanile_format::{FormatError, names};
+use campanile_sync::Mutex;
 use campanile_vfs::{File, Host, Open, Poison, Vfs};
-use parking_lot::Mutex;
 
 use crate::error::WalError;
 use crate::rotate::sync_dir;

@@ -6,12 +6,12 @@
 //! never retry.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use campanile_format::planted::{self, Bug};
 use campanile_format::{Lsn, names};
+use campanile_sync::MutexGuard;
+use campanile_sync::atomic::Ordering;
 use campanile_vfs::{Background, Clock, File};
-use parking_lot::MutexGuard;
 
 use crate::buffer::Segment;
 use crate::error::WalError;

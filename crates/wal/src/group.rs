@@ -11,10 +11,9 @@
 //! that take turns, and each sync carries half of them (measured). A member that has its answer
 //! takes no mutex: it waits on the word of its group, and groups alternate between two words.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
+use campanile_sync::atomic::{AtomicU32, Ordering};
+use campanile_sync::{Mutex, WaitWord};
 use campanile_vfs::Clock;
-use parking_lot::Mutex;
 
 /// Longest time the leader yields for the committers it expects.
 const PATIENCE_US: u64 = 40;
@@ -26,7 +25,7 @@ const PENALTY_MAX: u32 = 32;
 pub(crate) struct Group {
     state: Mutex<State>,
     /// The last finished group of even and of odd number.
-    finished: [AtomicU32; 2],
+    finished: [WaitWord; 2],
     /// `State::joined`, for the leader to look at without the mutex.
     joined: AtomicU32,
 }
@@ -65,7 +64,7 @@ impl Group {
         // Group 0 is over, group 1 forms, and no odd group is over: one before 1 is below it.
         Group {
             state: Mutex::new(State { forming: 1, joined: 0, expected: 0, skip: 0, penalty: 1 }),
-            finished: [AtomicU32::new(0), AtomicU32::new(u32::MAX)],
+            finished: [WaitWord::new(0), WaitWord::new(u32::MAX)],
             joined: AtomicU32::new(0),
         }
     }
@@ -112,7 +111,7 @@ impl Group {
         }
         let deadline = clock.monotonic_us() + PATIENCE_US;
         let came = loop {
-            std::thread::yield_now();
+            campanile_sync::thread::yield_now();
             if self.joined.load(Ordering::Relaxed) >= expected {
                 break true;
             }
@@ -130,7 +129,7 @@ impl Group {
     }
 
     /// The word of group `number`.
-    fn word(&self, number: u32) -> &AtomicU32 {
+    fn word(&self, number: u32) -> &WaitWord {
         let [even, odd] = &self.finished;
         if number.is_multiple_of(2) { even } else { odd }
     }
@@ -144,7 +143,7 @@ impl Group {
             if last.wrapping_sub(number) < u32::MAX / 2 {
                 return;
             }
-            atomic_wait::wait(word, last);
+            word.wait(last);
         }
     }
 }
@@ -164,6 +163,6 @@ impl Drop for Lead<'_> {
         let word = self.group.word(self.number);
         word.store(self.number, Ordering::Release);
         // One call wakes the members and the leader of the group that has formed meanwhile.
-        atomic_wait::wake_all(word);
+        word.wake_all();
     }
 }

@@ -8,8 +8,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
+use campanile_sync::plain::AtomicU64;
 use campanile_vfs::{File, Open, Poison, Vfs};
 
 use crate::error::WalError;
@@ -131,7 +131,7 @@ impl Spares {
 
     /// How many preparations the disk refused.
     pub(crate) fn failures(&self) -> u64 {
-        self.failures.load(std::sync::atomic::Ordering::Relaxed)
+        self.failures.load(campanile_sync::plain::Ordering::Relaxed)
     }
 
     /// A file for the log to go on in now, and whether it had been prepared.

@@ -3,7 +3,7 @@
 //! Owns the counters and their snapshot, [`WalStats`]. Promises nothing about one counter relative
 //! to another while the log is in use. Must never influence anything.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use campanile_sync::plain::{AtomicU64, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {

@@ -5,9 +5,9 @@
 //! and its sync.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use campanile_format::names;
+use campanile_sync::atomic::Ordering;
 use campanile_vfs::Background;
 
 use crate::append::durable_record;

@@ -9,12 +9,12 @@
 //! taken. The mutex of a group is never held together with any of them.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use campanile_format::Lsn;
 use campanile_format::frame::LogIdentity;
+use campanile_sync::Mutex;
+use campanile_sync::atomic::{AtomicU64, Ordering};
 use campanile_vfs::{Host, Poison};
-use parking_lot::Mutex;
 
 use crate::buffer::Buffer;
 use crate::error::WalError;

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use campanile_sync::plain::{AtomicU64, Ordering};
 
 macro_rules! rules {
     ($($name:ident $text:literal $doc:literal,)*) => {

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use campanile_sync::{Mutex, MutexGuard};
 
 use super::dice::{Dice, digest, mix};
 use super::fault::Faults;

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use campanile_sync::Mutex;
 
 use super::dice::{Dice, mix};
 use super::{Counters, Rule, Trigger};

@@ -1,6 +1,6 @@
 //! What all trees of one environment share.
 //!
-//! Owns: [`Forest`]: the change counters that cursors look at and the cleaner's queue. Promises:
+//! Owns: [`Forest`]: the cleaner's queue. Promises:
 //! one per environment, made before its first tree, shared by all threads. Must never: hold the
 //! transaction layer (that one holds the forest, as its logical undo).
 
@@ -9,7 +9,6 @@ use campanile_sync::plain::{AtomicU64, Ordering};
 use campanile_txn::Transactions;
 
 use crate::clean::Backlog;
-use crate::stamp::Stamps;
 use crate::tree::Tree;
 
 /// The trees of one environment, apart from their pages.
@@ -18,9 +17,8 @@ use crate::tree::Tree;
 /// call: a tree is two references and a file number.
 #[derive(Debug)]
 pub struct Forest {
-    /// Tells this forest from others of this process, whose stamps mean nothing here.
+    /// Tells this forest from others of this process, whose page versions mean nothing here.
     pub(crate) number: u64,
-    pub(crate) stamps: Stamps,
     pub(crate) backlog: Backlog,
 }
 
@@ -36,7 +34,7 @@ impl Forest {
     pub fn new() -> Forest {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        Forest { number, stamps: Stamps::new(), backlog: Backlog::new() }
+        Forest { number, backlog: Backlog::new() }
     }
 
     /// The tree in `file`, which exists.

@@ -1,15 +1,17 @@
 //! A leaf in private memory.
 //!
 //! Owns: [`LeafCopy`], what a cursor reads from between two descents. Promises: bytes and
-//! visibility were taken under one latch, so they belong together; keys and values handed out are
+//! visibility were taken of one state of the page, so they belong together; keys and values handed out are
 //! slices of the copy. Must never: be used for a reader that does not hold what it was taken for
 //! (see [`LeafCopy::is_current`]).
 
-use campanile_format::{Node, PageId, Plain};
+use campanile_format::{Node, PageBytes, PageId, Plain, page};
+use campanile_pagestore::PageVersion;
 use campanile_txn::Snapshot;
 
-use crate::descend::Target;
+use crate::descend::{Shown, Target};
 use crate::error::TreeError;
+use crate::glimpse::Leaf;
 use crate::tree::Tree;
 use crate::visible::{Eyes, Sight};
 
@@ -20,7 +22,7 @@ pub(crate) struct LeafCopy {
     /// The forest it comes from; 0: none, nothing was copied.
     forest: u64,
     page: PageId,
-    stamp: u64,
+    version: PageVersion,
     /// The snapshot's number for which it was taken; `None`: for a reader of the newest state.
     snapshot: Option<u64>,
     /// What the snapshot sees of each slot, if that is not simply what the page shows.
@@ -36,13 +38,23 @@ impl LeafCopy {
         target: Target<'_>,
     ) -> Result<(), TreeError> {
         self.forest = 0;
-        let leaf = tree.read_leaf(target)?;
-        self.page = leaf.id();
-        self.stamp = tree.forest.stamps.of(self.page);
-        self.snapshot = snapshot.map(Snapshot::number);
         self.bytes.resize(tree.page_bytes(), 0);
-        leaf.copy_page(&mut self.bytes);
-        let eyes = Eyes::for_page(tree.txns, tree.file, snapshot, leaf.lsn());
+        tree.look_at_leaf(target, |leaf| self.copy(tree, snapshot, leaf))?;
+        self.snapshot = snapshot.map(Snapshot::number);
+        self.forest = tree.forest.number;
+        Ok(())
+    }
+
+    fn copy(
+        &mut self,
+        tree: &Tree<'_>,
+        snapshot: Option<&Snapshot>,
+        leaf: Leaf<'_>,
+    ) -> Result<(), TreeError> {
+        self.page = leaf.id();
+        self.version = leaf.version();
+        leaf.words().copy_out(0, &mut self.bytes);
+        let eyes = Eyes::for_page(tree.txns, tree.file, snapshot, page::lsn(&Plain(&self.bytes)));
         self.sights = None;
         if eyes.snapshot.is_some() {
             let node = self.node();
@@ -53,7 +65,6 @@ impl LeafCopy {
             });
             self.sights = Some(sights.collect::<Result<_, _>>()?);
         }
-        self.forest = tree.forest.number;
         Ok(())
     }
 
@@ -63,7 +74,7 @@ impl LeafCopy {
         self.forest == tree.forest.number
             && self.page.file == tree.file
             && self.snapshot == snapshot.map(Snapshot::number)
-            && (snapshot.is_some() || tree.forest.stamps.of(self.page) == self.stamp)
+            && (snapshot.is_some() || tree.store().has_version(self.version))
     }
 
     /// The copy as a node.

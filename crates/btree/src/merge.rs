@@ -4,6 +4,7 @@
 //! only settled pages are merged or freed (B7), so that the undo of an allocation never meets a
 //! page that a merge has freed already. Must never: decide when it is time (`clean.rs`).
 
+use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
 use campanile_format::{NodeBuilder, PageNo, PageOp};
 use campanile_pagestore::PageWrite;
@@ -69,7 +70,7 @@ impl<'e> Tree<'e> {
             return Err(damaged(parent, format!("it names {left} as a child twice")));
         }
         let mut left = self.store().write(left)?;
-        let right = self.store().write(right)?;
+        let mut right = self.store().write(right)?;
         for child in [&left, &right] {
             if !node_of(child).is_node() || node_of(child).level() != level {
                 return Err(damaged(child, "it is not a node of the level its parent says"));
@@ -93,7 +94,7 @@ impl<'e> Tree<'e> {
         let remove = PageOp::InnerRemove { slot: separator as u16 };
         let mut changes = vec![one(parent, remove), one(&mut left, image.op())];
         changes.extend(maps.iter_mut().map(campanile_txn::MapChange::change));
-        self.forest.stamps.bump(freed);
+        leave_tree(&mut right);
         self.apply(By::System, &mut changes, Undo::None)?;
         Ok(Some(left.id().page))
     }
@@ -144,7 +145,7 @@ impl<'e> Tree<'e> {
         if !node.is_node() || node.is_leaf() || node.count() > 0 {
             return Ok(false);
         }
-        let child = self.store().write(self.child_page(&root, node.first_child())?)?;
+        let mut child = self.store().write(self.child_page(&root, node.first_child())?)?;
         let below = node_of(&child);
         if !below.is_node() || below.level() + 1 != node.level() {
             return Err(damaged(&child, "it is not a node of the level its parent says"));
@@ -168,8 +169,16 @@ impl<'e> Tree<'e> {
         tracing::debug!(file = %self.file, freed = %child.id().page, "the root falls");
         let mut changes = vec![one(&mut root, image.op())];
         changes.extend(maps.iter_mut().map(campanile_txn::MapChange::change));
-        self.forest.stamps.bump(child.id());
+        leave_tree(&mut child);
         self.apply(By::System, &mut changes, Undo::None)?;
         Ok(true)
+    }
+}
+
+/// `page` is about to be freed. Its bytes stay as they are, but who reads them without a latch must
+/// not take them for a part of the tree any longer (B13).
+fn leave_tree(page: &mut PageWrite<'_>) {
+    if !planted::is(Bug::FreedPageNotExpelled) {
+        page.expel();
     }
 }

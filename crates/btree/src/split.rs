@@ -21,8 +21,7 @@ impl<'e> Tree<'e> {
     /// Makes one split on the way to giving an entry of `key` and `value` its room.
     pub(crate) fn make_room(&self, key: &[u8], value: &Value<'_>) -> Result<(), TreeError> {
         let longest = max_key(self.page_bytes());
-        let path = self.write_path(key, 0, |node| node.child_fits(longest))?;
-        let Some(mut path) = path else { return Ok(()) };
+        let mut path = self.write_path(key, |node| node.child_fits(longest))?;
         let mut at = path.len() - 1;
         if has_room(&node_of(&path[at]), key, value) {
             return Ok(());

@@ -12,7 +12,7 @@ use campanile_pagestore::{PageStore, PageWrite, StoreError};
 use campanile_txn::{By, Change, Snapshot, Transactions, Txn, TxnError};
 
 use crate::cursor::Cursor;
-use crate::descend::{Target, node_of};
+use crate::descend::{Shown, Target, node_of};
 use crate::error::TreeError;
 use crate::forest::Forest;
 use crate::view::{Reader, Seek};
@@ -169,22 +169,23 @@ impl<'e> Tree<'e> {
     }
 
     /// Where the visible value of `key` is; an inline one is copied into `scratch`.
-    fn look_up(
+    pub(crate) fn look_up(
         &self,
         snapshot: Option<&Snapshot>,
         key: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Result<Option<Sight>, TreeError> {
-        let leaf = self.read_leaf(Target::At(key))?;
-        let node = node_of(&leaf);
-        let Ok(slot) = node.search(key) else { return Ok(None) };
-        let eyes = Eyes::for_page(self.txns, self.file, snapshot, leaf.lsn());
-        Ok(match eyes.see(&node, slot, key)? {
-            Some(Sight::OnPage(range)) => {
-                let kept = leaf.bytes().copy_span(range.start, range.len(), scratch);
-                Some(Sight::OnPage(kept))
-            }
-            sight => sight,
+        self.look_at_leaf(Target::At(key), |leaf| {
+            let node = node_of(&leaf);
+            let Ok(slot) = node.search(key) else { return Ok(None) };
+            let eyes = Eyes::for_page(self.txns, self.file, snapshot, leaf.lsn());
+            Ok(match eyes.see(&node, slot, key)? {
+                Some(Sight::OnPage(range)) => {
+                    let kept = leaf.words().copy_span(range.start, range.len(), scratch);
+                    Some(Sight::OnPage(kept))
+                }
+                sight => sight,
+            })
         })
     }
 
@@ -214,9 +215,6 @@ impl<'e> Tree<'e> {
         changes: &mut [Change<'_, '_, '_>],
         undo: Undo<'_>,
     ) -> Result<Lsn, TreeError> {
-        for change in changes.iter() {
-            self.forest.stamps.bump(change.page.id());
-        }
         Ok(self.txns.apply(by, changes, undo)?)
     }
 

@@ -104,18 +104,22 @@ impl Tree<'_> {
         Ok(below)
     }
 
-    /// Waits until no reader is on its way through these nodes, which the root has let go of: a
-    /// reader latches a child before it lets go of the parent, so whoever is still inside when a
-    /// node is latched exclusively is further down, and is met there.
+    /// Waits until no reader is on its way through these nodes, which the root has let go of. Who
+    /// goes from a node to its child looks at the child first and has the node latched or asks
+    /// last whether it changed. So whoever is still inside when a node is latched exclusively and
+    /// its glimpses are ended, is further down and met there; and when all inner nodes are through,
+    /// nobody finds a leaf any more, and those who have are sent away.
     fn drain(&self, mut level: Vec<PageNo>) -> Result<(), TreeError> {
         while !level.is_empty() {
             let mut below = Vec::new();
             for page in level {
-                let latched = self.store().write(self.page_id(page))?;
+                let mut latched = self.store().write(self.page_id(page))?;
+                latched.expel();
                 below.extend(inner_children(&node_of(&latched)));
             }
             level = below;
         }
+        self.store().expel_readers(self.file);
         Ok(())
     }
 }

@@ -8,12 +8,11 @@ use std::io;
 use campanile_format::overflow::{self, Overflow};
 use campanile_format::{OverflowRef, PageNo};
 
-use crate::descend::{Target, node_of};
 use crate::error::TreeError;
 use crate::long_value::Extent;
 use crate::tree::Tree;
 use crate::view::Reader;
-use crate::visible::{Eyes, Sight};
+use crate::visible::Sight;
 
 /// A value, read from its beginning to its end in pieces of at most a page.
 ///
@@ -45,23 +44,14 @@ impl<'e> Tree<'e> {
         key: &[u8],
     ) -> Result<Option<ValueReader<'e>>, TreeError> {
         self.lock_to_read(&mut reader)?;
-        let leaf = self.read_leaf(Target::At(key))?;
-        let node = node_of(&leaf);
-        let Ok(slot) = node.search(key) else { return Ok(None) };
-        let eyes = Eyes::for_page(self.txns, self.file, reader.snapshot(), leaf.lsn());
-        let sight = eyes.see(&node, slot, key)?;
-        Ok(match sight {
+        let mut inline = Vec::new();
+        Ok(match self.look_up(reader.snapshot(), key, &mut inline)? {
             None => None,
-            Some(Sight::OnPage(_)) => {
-                let mut bytes = Vec::new();
-                node.value_into(slot, &mut bytes);
-                Some(ValueReader::of_bytes(*self, bytes))
+            Some(Sight::OnPage(range)) => {
+                Some(ValueReader::of_bytes(*self, inline[range].to_vec()))
             }
             Some(Sight::Version(bytes)) => Some(ValueReader::of_bytes(*self, bytes.to_vec())),
-            Some(Sight::Overflow(overflow)) => {
-                drop(leaf);
-                Some(ValueReader::of_long(*self, overflow)?)
-            }
+            Some(Sight::Overflow(overflow)) => Some(ValueReader::of_long(*self, overflow)?),
         })
     }
 }

@@ -1,8 +1,9 @@
 //! What a reader sees of an entry.
 //!
-//! Owns: the page-LSN filter and the look-up of versions. Promises: asked while the leaf is
-//! latched, so that the page and the versions belong together (a version withdrawn after the latch
-//! is gone would make a change look committed that was undone). Must never: be asked later.
+//! Owns: the page-LSN filter and the look-up of versions. Promises: asked while the leaf is latched,
+//! or before a glimpse of it is found current, so that the page and the versions belong together (a
+//! version withdrawn after that would make a change look committed that was undone). Must never: be
+//! asked later, nor be believed if the glimpse was not current.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -73,7 +74,7 @@ pub(crate) struct Eyes<'s> {
 }
 
 impl<'s> Eyes<'s> {
-    /// Eyes for a page with this LSN, which is latched: drops a snapshot that sees all of it.
+    /// Eyes for a page with this LSN: drops a snapshot that sees all of it.
     pub fn for_page(
         txns: &'s Transactions,
         file: FileId,

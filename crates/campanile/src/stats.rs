@@ -145,7 +145,9 @@ figures! {
         free_frames,
         /// Pages asked for.
         requests,
-        /// Of these, pages read from disk.
+        /// Looks at a page without a latch that had to take one after all.
+        glimpses_missed,
+        /// Pages read from disk.
         page_ins,
         /// Pages that had to leave for others.
         evictions,

@@ -114,6 +114,10 @@ bugs! {
     PreparedTakenForCommitted,
     /// Ghosts are purged although a snapshot still reads them.
     GhostPurgedUnderSnapshot,
+    /// What was read without a latch counts though the page changed meanwhile.
+    GlimpseNotValidated,
+    /// A page that leaves the tree looks unchanged to who reads it without a latch.
+    FreedPageNotExpelled,
 }
 
 #[cfg(feature = "planted-bugs")]

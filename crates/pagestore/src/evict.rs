@@ -64,9 +64,9 @@ impl PageStore {
         for at in (0..free.len()).rev() {
             let index = free[at];
             let frame = &self.frames[index];
-            if let Some(latch) = frame.try_write() {
+            if let Some(latch) = frame.latch.try_write() {
                 // P6: someone may still wait for the page that was here.
-                if !frame.is_awaited() {
+                if !frame.latch.is_awaited() {
                     free.swap_remove(at);
                     return Some(Claimed { index, latch });
                 }
@@ -87,7 +87,7 @@ impl PageStore {
             if !frame.cool() || frame.rec_lsn().is_some() {
                 continue;
             }
-            let Some(latch) = frame.try_write() else { continue };
+            let Some(latch) = frame.latch.try_write() else { continue };
             if self.evict(index) {
                 return Some(Claimed { index, latch });
             }
@@ -103,16 +103,11 @@ impl PageStore {
         if frame.rec_lsn().is_some() {
             return false;
         }
-        frame.open_version();
-        frame.set_page(None);
-        let evicted = !frame.is_awaited();
+        let evicted = frame.latch.evict();
         if evicted {
             self.retract(page, index);
             count(&self.counters.evictions, 1);
-        } else {
-            frame.set_page(Some(page));
         }
-        frame.close_version();
         evicted
     }
 
@@ -123,7 +118,7 @@ impl PageStore {
         self.dirt(frame, |dirt| *dirt = Dirt::Clean);
         frame.set_page(None);
         self.retract(page, index);
-        frame.close_version();
+        frame.latch.close_version();
         drop(latch);
         self.free.lock().push(index);
     }

@@ -8,7 +8,6 @@ use campanile_format::{PageId, Plain, page};
 use campanile_sync::atomic::Ordering;
 use campanile_sync::hint;
 use campanile_sync::thread;
-use campanile_sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use crate::data_file::{DataFile, PageIn};
 use crate::frame::Frame;
@@ -24,7 +23,7 @@ impl PageStore {
         let mut patience = Patience::default();
         loop {
             if let Some((index, frame)) = self.find(page) {
-                if let Some(latch) = latch_shared(frame, page) {
+                if let Some(latch) = frame.read(page) {
                     frame.touch();
                     return Ok(PageRead::new(self, index, page, latch));
                 }
@@ -41,7 +40,7 @@ impl PageStore {
         let mut patience = Patience::default();
         loop {
             if let Some((index, frame)) = self.find(page) {
-                let Some(latch) = frame.try_read() else { return Ok(None) };
+                let Some(latch) = frame.latch.try_read() else { return Ok(None) };
                 if frame.holds(page) {
                     frame.touch();
                     return Ok(Some(PageRead::new(self, index, page, latch)));
@@ -62,7 +61,7 @@ impl PageStore {
         let mut patience = Patience::default();
         loop {
             if let Some((index, frame)) = self.find(page) {
-                if let Some(latch) = latch_exclusive(frame, page) {
+                if let Some(latch) = frame.write(page) {
                     frame.touch();
                     return Ok(PageWrite::present(self, index, page, latch));
                 }
@@ -80,7 +79,7 @@ impl PageStore {
         let mut patience = Patience::default();
         loop {
             if let Some((index, frame)) = self.find(page) {
-                let Some(latch) = frame.try_write() else { return Ok(None) };
+                let Some(latch) = frame.latch.try_write() else { return Ok(None) };
                 if frame.holds(page) {
                     frame.touch();
                     return Ok(Some(PageWrite::present(self, index, page, latch)));
@@ -102,7 +101,7 @@ impl PageStore {
         let mut patience = Patience::default();
         loop {
             if let Some((index, frame)) = self.find(page) {
-                if let Some(latch) = latch_exclusive(frame, page) {
+                if let Some(latch) = frame.write(page) {
                     frame.touch();
                     return Ok(PageWrite::present(self, index, page, latch).into_void());
                 }
@@ -125,7 +124,7 @@ impl PageStore {
         let mut patience = Patience::default();
         loop {
             if let Some((index, frame)) = self.find(page) {
-                if let Some(latch) = latch_exclusive(frame, page) {
+                if let Some(latch) = frame.write(page) {
                     frame.touch();
                     return Ok(RedoPage::Ready(PageWrite::present(self, index, page, latch)));
                 }
@@ -208,7 +207,7 @@ impl PageStore {
     fn blank(&self, file: &DataFile, page: PageId) -> Result<Option<PageWrite<'_>>> {
         let claimed = self.claim()?;
         let frame = &self.frames[claimed.index];
-        frame.open_version();
+        frame.latch.open_version();
         frame.set_page(Some(page));
         // The file is held while its cell is set: P5, see `remove_file`.
         let published = file
@@ -235,20 +234,6 @@ impl PageStore {
     /// Batches written so far.
     pub(crate) fn batches_done(&self) -> u64 {
         self.counters.batches.load(Ordering::SeqCst)
-    }
-}
-
-fn latch_shared(frame: &Frame, page: PageId) -> Option<RwLockReadGuard<'_, ()>> {
-    match frame.try_read() {
-        Some(latch) => frame.holds(page).then_some(latch),
-        None => frame.wait_read(page),
-    }
-}
-
-fn latch_exclusive(frame: &Frame, page: PageId) -> Option<RwLockWriteGuard<'_, ()>> {
-    match frame.try_write() {
-        Some(latch) => frame.holds(page).then_some(latch),
-        None => frame.wait_write(page),
     }
 }
 

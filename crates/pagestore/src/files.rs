@@ -120,13 +120,13 @@ impl PageStore {
             if frame.page().is_some_and(|page| page.file != file) {
                 continue;
             }
-            let Some(latch) = frame.try_write() else {
+            let Some(latch) = frame.latch.try_write() else {
                 all = false;
                 continue;
             };
             // Certain now. A page of the file that comes later is refused its cell.
             if let Some(page) = frame.page().filter(|page| page.file == file) {
-                frame.open_version();
+                frame.latch.open_version();
                 self.vacate(index, page, latch);
             }
         }

@@ -1,20 +1,17 @@
 //! One frame: which page it holds, who is inside, and how it differs from the disk.
 //!
-//! Owns the frame's words of state and the rules between them (P2 to P6). Promises that a page's
-//! identity and words change only under the exclusive latch and inside an odd version. Must never
-//! do I/O, and never waits for anything but its own latch.
+//! Owns the frame's words of state and the rules between them (P2, P3, P5); who is inside is its
+//! [`Latch`]'s. Must never do I/O, and never waits for anything but its own latch.
 
 use campanile_format::{FileId, Lsn, PageId, PageNo};
-use campanile_sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
-use campanile_sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use campanile_sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use campanile_sync::{Mutex, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::dirt::Dirt;
+use crate::latch::{Latch, NO_PAGE};
 
 #[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Frame>() == 128, "the first line for access, the second for dirt");
-
-/// The frame holds no page. No file has the number 0.
-const NO_PAGE: u64 = 0;
 
 /// A frame survives this many rounds of the clock after its last use.
 pub(crate) const USAGE_MAX: u8 = 3;
@@ -23,15 +20,9 @@ pub(crate) const USAGE_MAX: u8 = 3;
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Frame {
-    /// Odd while a writer is inside (P4).
-    version: AtomicU64,
-    /// File number in the high half, page number in the low half.
-    page: AtomicU64,
-    latch: RwLock<()>,
+    pub latch: Latch,
     /// Copy of `dirt.rec_lsn()`, to be scanned without a lock.
     rec_lsn: AtomicU64,
-    /// How many wait for the latch because the frame holds the page they want (P6).
-    waiting: AtomicU32,
     usage: AtomicU8,
     dirt: Mutex<Dirt>,
 }
@@ -40,11 +31,8 @@ impl Frame {
     /// An empty frame.
     pub fn new() -> Frame {
         Frame {
-            version: AtomicU64::new(0),
-            page: AtomicU64::new(NO_PAGE),
-            latch: RwLock::new(()),
+            latch: Latch::new(),
             rec_lsn: AtomicU64::new(0),
-            waiting: AtomicU32::new(0),
             usage: AtomicU8::new(0),
             dirt: Mutex::new(Dirt::Clean),
         }
@@ -52,35 +40,38 @@ impl Frame {
 
     /// The page in the frame. Certain only under the latch.
     pub fn page(&self) -> Option<PageId> {
-        let word = self.page.load(Ordering::SeqCst);
+        let word = self.latch.page();
         (word != NO_PAGE).then(|| PageId::new(FileId((word >> 32) as u32), PageNo(word as u32)))
     }
 
     /// Whether the page in the frame is this one. Certain only under the latch.
     #[inline]
     pub fn holds(&self, page: PageId) -> bool {
-        self.page.load(Ordering::SeqCst) == pack(page)
+        self.latch.page() == pack(page)
     }
 
-    /// The version word: even and unchanged around a read means that the read was whole.
-    pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+    /// Begins to read the page without the latch: see [`Latch::glimpse`].
+    #[inline]
+    pub fn glimpse(&self, page: PageId) -> Option<u64> {
+        self.latch.glimpse(pack(page))
     }
 
-    /// Enters the frame as a writer. The caller has the exclusive latch.
-    pub fn open_version(&self) {
-        let version = self.version.load(Ordering::Relaxed);
-        debug_assert!(version.is_multiple_of(2), "one writer at a time");
-        self.version.store(version + 1, Ordering::Relaxed);
-        // Whoever sees a word stored after this fence sees the odd version too.
-        fence(Ordering::Release);
+    /// The shared latch, if the frame holds the page.
+    #[inline]
+    pub fn read(&self, page: PageId) -> Option<RwLockReadGuard<'_, ()>> {
+        self.latch.read(pack(page))
     }
 
-    /// Leaves the frame as a writer.
-    pub fn close_version(&self) {
-        let version = self.version.load(Ordering::Relaxed);
-        debug_assert!(!version.is_multiple_of(2), "a writer leaves once");
-        self.version.store(version + 1, Ordering::Release);
+    /// The exclusive latch, if the frame holds the page.
+    #[inline]
+    pub fn write(&self, page: PageId) -> Option<RwLockWriteGuard<'_, ()>> {
+        self.latch.write(pack(page))
+    }
+
+    /// Sets or clears the page. The caller has the exclusive latch and an open version.
+    pub fn set_page(&self, page: Option<PageId>) {
+        self.latch.set_page(page.map_or(NO_PAGE, pack));
+        self.usage.store(0, Ordering::Relaxed);
     }
 
     /// Notes a use; stores nothing once the frame is hot.
@@ -102,50 +93,6 @@ impl Frame {
     /// Whether nobody used the frame since the clock passed last.
     pub fn is_cold(&self) -> bool {
         self.usage.load(Ordering::Relaxed) == 0
-    }
-
-    /// The shared latch, if it is free.
-    #[inline]
-    pub fn try_read(&self) -> Option<RwLockReadGuard<'_, ()>> {
-        self.latch.try_read()
-    }
-
-    /// The exclusive latch, if it is free.
-    #[inline]
-    pub fn try_write(&self) -> Option<RwLockWriteGuard<'_, ()>> {
-        self.latch.try_write()
-    }
-
-    /// Waits for the shared latch, if the frame holds the page; the caller checks again after.
-    pub fn wait_read(&self, page: PageId) -> Option<RwLockReadGuard<'_, ()>> {
-        self.wait(page, || self.latch.read())
-    }
-
-    /// Waits for the exclusive latch, if the frame holds the page; the caller checks again after.
-    pub fn wait_write(&self, page: PageId) -> Option<RwLockWriteGuard<'_, ()>> {
-        self.wait(page, || self.latch.write())
-    }
-
-    /// P6: announces the wait first and looks at the page second, while whoever empties the frame
-    /// clears the page first and looks for waiters second. So either the waiter sees that the page
-    /// is gone, or the frame is not given to another page before the waiter has left. Without it,
-    /// one could wait for a page further up than those one has latched.
-    fn wait<G>(&self, page: PageId, latch: impl FnOnce() -> G) -> Option<G> {
-        self.waiting.fetch_add(1, Ordering::SeqCst);
-        let guard = self.holds(page).then(latch);
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        guard.filter(|_| self.holds(page))
-    }
-
-    /// Whether an empty, exclusively latched frame may be given to another page (P6).
-    pub fn is_awaited(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) != 0
-    }
-
-    /// Sets or clears the page. The caller has the exclusive latch and an open version.
-    pub fn set_page(&self, page: Option<PageId>) {
-        self.page.store(page.map_or(NO_PAGE, pack), Ordering::SeqCst);
-        self.usage.store(0, Ordering::Relaxed);
     }
 
     /// Where redo for the frame must start; `None` if it is clean.

@@ -10,8 +10,8 @@ use campanile_format::{Lsn, PageBytes, PageBytesMut, PageId, PageOp, Words, page
 use campanile_sync::plain::AtomicU64;
 use campanile_sync::{RwLockReadGuard, RwLockWriteGuard};
 
-use crate::PageStore;
 use crate::frame::Frame;
+use crate::{PageStore, PageVersion};
 
 /// A page that may be read: others may read it too.
 #[must_use = "the page is latched only while the guard lives"]
@@ -51,10 +51,14 @@ impl<'s> PageRead<'s> {
         self.id
     }
 
-    /// The version of the frame: the same number later means that nothing changed.
+    /// The state of the frame: the same one later means that nothing changed.
     #[must_use]
-    pub fn version(&self) -> u64 {
-        self.store.frames[self.index].version()
+    pub fn version(&self) -> PageVersion {
+        PageVersion::new(self.index, self.store.frames[self.index].latch.version())
+    }
+
+    pub(crate) fn place(&self) -> (&'s PageStore, usize) {
+        (self.store, self.index)
     }
 
     /// Copies the whole page.
@@ -172,10 +176,16 @@ impl<'s> PageWrite<'s> {
         self.id
     }
 
-    /// The version of the frame: odd once the page has been changed under this guard.
+    /// The state of the frame: another one once the page has been changed under this guard.
     #[must_use]
-    pub fn version(&self) -> u64 {
-        self.frame().version()
+    pub fn version(&self) -> PageVersion {
+        PageVersion::new(self.index, self.frame().latch.version())
+    }
+
+    /// Sends away whoever reads the page without a latch, as a change would: for a page that
+    /// leaves the structure it was part of, and does not change itself.
+    pub fn expel(&mut self) {
+        self.enter();
     }
 
     /// Copies the whole page.
@@ -228,10 +238,7 @@ impl<'s> PageWrite<'s> {
         if let Announced::First(end) = announced {
             self.store.dirt(self.frame(), |dirt| dirt.opened_by(end, init));
         }
-        if !self.entered {
-            self.frame().open_version();
-            self.entered = true;
-        }
+        self.enter();
         let mut words = self.words();
         page_op::apply_all(ops, self.id, &mut words, lsn);
         self.content = Content::Page;
@@ -258,6 +265,14 @@ impl<'s> PageWrite<'s> {
         Words(words)
     }
 
+    /// From here on until the guard is gone, nobody reads the page without a latch (P12).
+    fn enter(&mut self) {
+        if !self.entered {
+            self.frame().latch.open_version();
+            self.entered = true;
+        }
+    }
+
     /// Ends what this guard does to the frame.
     fn leave(&mut self) {
         if let Some(Announced::First(end)) = self.announced.take()
@@ -268,7 +283,7 @@ impl<'s> PageWrite<'s> {
             self.store.dirt(self.frame(), |dirt| dirt.withdrawn(end));
         }
         if self.entered {
-            self.frame().close_version();
+            self.frame().latch.close_version();
             self.entered = false;
         }
     }

@@ -22,7 +22,9 @@ pub struct StoreStats {
     pub free_frames: u64,
     /// Pages asked for.
     pub requests: u64,
-    /// Of these, pages read from disk.
+    /// Looks without a latch that had to take one: the page was on disk, or being changed.
+    pub glimpses_missed: u64,
+    /// Pages read from disk.
     pub page_ins: u64,
     /// Pages that had to leave for another one.
     pub evictions: u64,
@@ -47,6 +49,7 @@ struct Stripe(AtomicU64);
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     requests: [Stripe; STRIPES],
+    pub glimpses_missed: AtomicU64,
     pub page_ins: AtomicU64,
     pub evictions: AtomicU64,
     pub pages_written: AtomicU64,

@@ -170,6 +170,7 @@ impl PageStore {
             dirty_frames: self.dirty.load(Ordering::Relaxed) as u64,
             free_frames: self.free.lock().len() as u64,
             requests: self.counters.requests(),
+            glimpses_missed: of(&self.counters.glimpses_missed),
             page_ins: of(&self.counters.page_ins),
             evictions: of(&self.counters.evictions),
             pages_written: of(&self.counters.pages_written),

@@ -116,7 +116,7 @@ impl PageStore {
             self.poison.check()?;
             let mut batch = Batch::new(self.page_bytes());
             for choice in part {
-                match self.frames[choice.frame].try_read() {
+                match self.frames[choice.frame].latch.try_read() {
                     Some(latch) => self.copy_frame(&mut batch, choice, &latch),
                     None => latched.push(*choice),
                 }
@@ -125,7 +125,7 @@ impl PageStore {
         }
         for choice in latched {
             // The latch first and the batch second: nobody waits for a latch with the batch (P7).
-            let Some(latch) = self.frames[choice.frame].wait_read(choice.page) else { continue };
+            let Some(latch) = self.frames[choice.frame].read(choice.page) else { continue };
             let mut write_back = self.hurried_batch();
             self.poison.check()?;
             let mut batch = Batch::new(self.page_bytes());
@@ -198,7 +198,7 @@ impl PageStore {
             if batch.len() == limit {
                 break;
             }
-            if let Some(latch) = self.frames[choice.frame].try_read() {
+            if let Some(latch) = self.frames[choice.frame].latch.try_read() {
                 self.copy_frame(&mut batch, choice, &latch);
             }
         }

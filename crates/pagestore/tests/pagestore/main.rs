@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod fixture;
+mod glimpses;
 mod model;
 mod order;
 #[cfg(feature = "planted-bugs")]

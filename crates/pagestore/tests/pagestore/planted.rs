@@ -4,11 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use campanile_format::planted::{self, Bug};
 
-use crate::{crash, faults, order};
+use crate::{crash, faults, glimpses, order};
 
 #[test]
 fn every_planted_bug_of_the_page_store_is_caught() {
-    let tests: [(Bug, fn()); 7] = [
+    let tests: [(Bug, fn()); 8] = [
+        (
+            Bug::GlimpseNotValidated,
+            glimpses::p12_a_glimpse_ends_when_the_page_changes_and_only_then,
+        ),
         (
             Bug::PageWrittenBeforeLog,
             order::p1_a_page_is_never_written_before_the_log_is_durable_up_to_its_copy,

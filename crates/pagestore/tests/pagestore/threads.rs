@@ -10,10 +10,10 @@ use campanile_pagestore::{FileFlags, StoreError};
 use crate::fixture::{FakeLog, Rig, change, memory, options, page, stamp};
 
 /// A small generator of numbers, one for each thread.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (self.0 >> 33) % sides
     }

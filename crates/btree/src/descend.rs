@@ -215,7 +215,7 @@ impl<'e> Tree<'e> {
         if !place.is_current() {
             return Ok(Walk::Changed);
         }
-        if place.is_root() && node_of(&page).is_node() && node_of(&page).level() != to_level {
+        if place.is_outgrown(&page, to_level) {
             return Ok(Walk::Changed);
         }
         check_level(&page, Some(to_level))?;

@@ -9,7 +9,7 @@
 use campanile_format::{Lsn, PageId, Words, page};
 use campanile_pagestore::{PageGlimpse, PageRead, PageVersion};
 
-use crate::descend::{Shown, Target, check_fences, check_level};
+use crate::descend::{Shown, Target, check_fences, check_level, node_of};
 use crate::error::TreeError;
 use crate::tree::Tree;
 
@@ -38,8 +38,11 @@ pub(crate) struct Place<'e> {
 }
 
 impl Place<'_> {
-    pub fn is_root(&self) -> bool {
-        self.parent.is_none()
+    /// Whether `page`, seen here, is the root, and the root has another level than it had: it rose
+    /// or fell between two looks, and is no damage.
+    pub fn is_outgrown<S: Shown>(&self, page: &S, level: u8) -> bool {
+        let node = node_of(page);
+        self.parent.is_none() && node.is_node() && node.level() != level
     }
 
     /// Whether it still is the one.
@@ -131,7 +134,7 @@ impl<'e> Tree<'e> {
             Walk::Changed => return Ok(Walk::Changed),
         };
         let Some(page) = self.glimpse_at(&place)? else { return Ok(Walk::Changed) };
-        if place.is_root() && !page.is_current() {
+        if place.is_outgrown(&page, 0) {
             return Ok(Walk::Changed);
         }
         Ok(match certain(&page, check_level(&page, Some(0)))? {

@@ -12,5 +12,6 @@ mod program;
 mod rig;
 mod shrinking;
 mod snapshots;
+mod stress;
 mod threads;
 mod undoing;

@@ -55,3 +55,21 @@ fn a_cursor_that_goes_on_after_an_error_is_caught() {
     assert!(!goes_on());
     assert!(planted::with(Bug::IteratorContinuesAfterError, goes_on));
 }
+
+#[test]
+fn a_merge_that_expels_nobody_is_caught() {
+    let test = crate::shrinking::b13_a_copy_of_a_leaf_that_was_merged_away_is_not_used_again;
+    test();
+    assert!(planted::with(Bug::FreedPageNotExpelled, || catch_unwind(test).is_err()));
+}
+
+#[test]
+fn reads_that_believe_what_changed_under_their_eyes_are_caught() {
+    let caught = (0..20).any(|_| {
+        planted::with(Bug::GlimpseNotValidated, || {
+            let test = crate::stress::b13_reads_hold_while_the_whole_tree_is_in_memory;
+            catch_unwind(test).is_err()
+        })
+    });
+    assert!(caught);
+}

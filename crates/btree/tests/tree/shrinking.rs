@@ -1,6 +1,6 @@
 //! Ghosts, merges, and a root that falls.
 
-use campanile_btree::Reader;
+use campanile_btree::{Cursor, Reader, Seek};
 
 use crate::rig::{Dice, Rig, Sizes};
 
@@ -120,4 +120,31 @@ fn more_ghosts_than_the_queue_holds_are_swept() {
     rig.clean_all();
     let stats = rig.verify().stats;
     assert_eq!((stats.entries, stats.ghosts, stats.leaf_pages), (0, 0, 1), "{stats:?}");
+}
+
+#[test]
+pub fn b13_a_copy_of_a_leaf_that_was_merged_away_is_not_used_again() {
+    let rig = Rig::new(Sizes { frames: 512, ..Sizes::default() });
+    let tree = rig.tree();
+    let key = |number: u32| number.to_be_bytes();
+    let mut txn = rig.begin();
+    for number in 0..200 {
+        tree.put(&mut txn, &key(number), &[1; 20]).unwrap();
+    }
+    rig.commit(txn);
+    let mut cursor = Cursor::new();
+    assert!(cursor.seek(&tree, Reader::Uncommitted, Seek::AtLeast(&key(198))).unwrap());
+    // The last leaf stays as it is, until its neighbour, which lost everything, takes it in.
+    let before = rig.verify().stats.leaf_pages;
+    let mut txn = rig.begin();
+    for number in 0..180 {
+        tree.delete(&mut txn, &key(number)).unwrap();
+    }
+    rig.commit(txn);
+    rig.clean_all();
+    assert!(rig.verify().stats.leaf_pages < before / 4);
+    let mut txn = rig.begin();
+    assert!(tree.delete(&mut txn, &key(199)).unwrap());
+    assert!(!cursor.next(&tree, Reader::Txn(&mut txn)).unwrap(), "a record that was deleted");
+    rig.commit(txn);
 }

@@ -205,7 +205,7 @@ impl Share {
 }
 
 /// Stands at every I/O call of one run and explores the crashes there.
-pub(crate) struct Watcher {
+pub struct Watcher {
     disk: Arc<SimDisk>,
     oracle: Arc<Mutex<Oracle>>,
     options: EnvironmentOptions,
@@ -357,7 +357,8 @@ pub fn crash_and_reopen(
     open_and_read(&image, None, options)
 }
 
-pub(crate) fn open_and_read(
+/// Opens what is on the disk, reads it all and verifies every page; then the power fails.
+pub fn open_and_read(
     disk: &Arc<SimDisk>,
     nested: Option<Arc<Watcher>>,
     options: &EnvironmentOptions,
@@ -377,7 +378,7 @@ pub(crate) fn open_and_read(
 }
 
 /// A way to crash at a call: each rule of the fault model in its turn.
-fn choose(nth: u64, pending: &PendingInfo, choices: &mut Choices) -> (CrashChoice, Failure) {
+pub fn choose(nth: u64, pending: &PendingInfo, choices: &mut Choices) -> (CrashChoice, Failure) {
     let choice = match choices.below(14) {
         0 | 1 => CrashChoice::ProcessCrash,
         2 => CrashChoice::Nothing,
@@ -406,7 +407,8 @@ fn site_of(call: &Call<'_>) -> String {
     format!("{} {kind}", call.kind.name())
 }
 
-pub(crate) fn text_of(panic: &Box<dyn std::any::Any + Send>) -> String {
+/// What a panic said.
+pub fn text_of(panic: &Box<dyn std::any::Any + Send>) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
         .unwrap_or_else(|| "of unknown cause".to_owned())

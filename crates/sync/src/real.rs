@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub use parking_lot::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitTimeoutResult,
 };
+pub use std::hash::RandomState;
 pub use std::hint;
 pub use std::sync::atomic;
 pub use std::thread;

@@ -6,13 +6,13 @@
 //! and a snapshot that needs them is told so (V4).
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use campanile_format::record::Undo;
 use campanile_format::{FileId, OverflowRef, Value};
-use campanile_sync::Mutex;
 use campanile_sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use campanile_sync::{Mutex, RandomState};
 
 /// What a key held before a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl Versions {
     pub fn new(budget: usize) -> Versions {
         Versions {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             budget,
             memory: AtomicUsize::new(0),
             wide: Mutex::default(),

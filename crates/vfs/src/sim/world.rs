@@ -94,6 +94,8 @@ impl Clock for SimClock {
 
     fn sleep_us(&self, us: u64) {
         self.advance_us(us);
+        // Whoever sleeps waits for another thread, if there is one.
+        campanile_sync::thread::yield_now();
     }
 }
 

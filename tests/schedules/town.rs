@@ -1,0 +1,344 @@
+//! The threads of a run: what they do, and what they note of it.
+//!
+//! Everything is chosen before a thread starts, so that the choices do not depend on the schedule.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use campanile::{
+    Database, Durability, Environment, Error, ErrorKind, Isolation, Reads, Transaction,
+    TransactionOptions,
+};
+use campanile_tests::oracle::Rows;
+use campanile_tests::workload::Choices;
+use campanile_vfs::sim::SimDisk;
+
+use crate::ledger::{
+    ACCOUNTS, Deed, Effect, Fate, LISTS, Ledger, Promise, Token, account_key, list_key, marker_key,
+    row_key, row_value,
+};
+
+pub const DATABASE: &str = "town";
+
+/// What the threads share.
+#[derive(Clone)]
+pub struct Town {
+    pub disk: Arc<SimDisk>,
+    pub env: Environment,
+    pub db: Database,
+    pub notes: Arc<Notes>,
+}
+
+/// Of the standard library, and held for moments only: no point of a schedule.
+#[derive(Default)]
+pub struct Notes {
+    pub ledger: Mutex<Ledger>,
+    pub wrong: Mutex<Vec<String>>,
+    pub retried: Mutex<u64>,
+    pub looks: Mutex<u64>,
+}
+
+pub fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A transaction to be.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    effects: Vec<Effect>,
+    durability: Durability,
+    isolation: Isolation,
+    /// Rolls back at the end instead of committing.
+    gives_up: bool,
+    /// Does something in between and rolls back to a savepoint.
+    digresses: bool,
+}
+
+/// What one thread is to do.
+#[derive(Clone, Debug)]
+pub enum Role {
+    Citizen(Vec<Intent>),
+    /// Looks at everything through snapshots.
+    Reporter(u64),
+    /// Looks at everything through a serializable transaction.
+    Auditor(u64),
+    /// Does the background work.
+    Keeper(Vec<bool>),
+}
+
+/// Attempts at one intent.
+const ATTEMPTS: u32 = 6;
+/// Tokens of a thread.
+const TOKENS: u32 = 100;
+
+/// The roles of a run.
+pub fn cast(choices: &mut Choices) -> Vec<Role> {
+    let citizens = 2 + choices.below(2);
+    let mut roles: Vec<Role> = (0..citizens)
+        .map(|_| Role::Citizen((0..1 + choices.below(3)).map(|_| intent(choices)).collect()))
+        .collect();
+    let steps = (0..1 + choices.below(4)).map(|_| choices.one_in(3)).collect();
+    roles.push(Role::Keeper(steps));
+    if choices.one_in(2) {
+        roles.push(Role::Reporter(1 + choices.below(2)));
+    }
+    if choices.one_in(6) {
+        roles.push(Role::Auditor(1));
+    }
+    roles
+}
+
+fn intent(choices: &mut Choices) -> Intent {
+    let effects = (0..1 + choices.below(3)).map(|_| effect(choices)).collect();
+    let durability = match choices.below(6) {
+        0 => Durability::NoSync,
+        1 => Durability::WriteNoSync,
+        _ => Durability::Sync,
+    };
+    // Every effect reads what it changes right before it changes it, and a weaker level would lose
+    // updates: that is its nature.
+    let isolation = Isolation::Serializable;
+    let (gives_up, digresses) = (choices.one_in(8), choices.one_in(5));
+    Intent { effects, durability, isolation, gives_up, digresses }
+}
+
+fn effect(choices: &mut Choices) -> Effect {
+    match choices.below(7) {
+        0..=1 => {
+            let from = choices.below(ACCOUNTS);
+            let to = (from + 1 + choices.below(ACCOUNTS - 1)) % ACCOUNTS;
+            Effect::Move { from, to, amount: 1 + choices.below(9) }
+        }
+        2..=4 => Effect::Append { list: choices.below(LISTS) },
+        5 => Effect::Fill { rows: 1 + choices.below(4), bytes: 20 + choices.below(60) },
+        // Turned into one that has something to clear, if there is.
+        _ => Effect::Clear { of: 0, rows: 0 },
+    }
+}
+
+impl Town {
+    /// Plays a role. Ends early when the disk has crashed.
+    pub fn play(&self, thread: usize, role: &Role) {
+        let end = match role {
+            Role::Citizen(intents) => self.live(thread, intents),
+            Role::Reporter(times) => (0..*times).try_for_each(|_| self.report()),
+            Role::Auditor(times) => (0..*times).try_for_each(|_| self.audit()),
+            Role::Keeper(steps) => self.keep(steps),
+        };
+        if let Err(error) = end
+            && !self.disk.crashed()
+        {
+            self.note_wrong(format!("thread {thread}: {error}"));
+        }
+    }
+
+    fn note_wrong(&self, what: String) {
+        open(&self.notes.wrong).push(what);
+    }
+
+    fn keep(&self, steps: &[bool]) -> Result<(), Error> {
+        for checkpoint in steps {
+            if *checkpoint {
+                self.env.checkpoint()?;
+            } else {
+                self.env.step()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn live(&self, thread: usize, intents: &[Intent]) -> Result<(), Error> {
+        let mut token = thread as Token * TOKENS;
+        let mut cleared = BTreeSet::new();
+        for intent in intents {
+            for attempt in 1.. {
+                token += 1;
+                let effects = self.effects_of(thread, token, intent, &mut cleared);
+                let deed = Deed { thread, effects: effects.clone(), fate: Fate::Gone };
+                open(&self.notes.ledger).0.insert(token, deed);
+                match self.attempt(token, intent, &effects) {
+                    Ok(()) => break,
+                    Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
+                        *open(&self.notes.retried) += 1;
+                        cleared.retain(|(_, by)| *by != token);
+                    }
+                    Err(error) if error.is_retryable() => break,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills in what an intent to clear clears: the rows of the thread's last transaction that has
+    /// some, was acknowledged and not cleared yet.
+    fn effects_of(
+        &self,
+        thread: usize,
+        token: Token,
+        intent: &Intent,
+        cleared: &mut BTreeSet<(Token, Token)>,
+    ) -> Vec<Effect> {
+        let ledger = open(&self.notes.ledger);
+        let mut effects: Vec<Effect> = Vec::new();
+        for effect in &intent.effects {
+            let same = |known: &Effect| match (known, effect) {
+                (Effect::Append { list: a }, Effect::Append { list: b }) => a == b,
+                (Effect::Fill { .. }, Effect::Fill { .. })
+                | (Effect::Clear { .. }, Effect::Clear { .. }) => true,
+                _ => false,
+            };
+            if effects.iter().any(same) {
+                continue;
+            }
+            if !matches!(effect, Effect::Clear { .. }) {
+                effects.push(effect.clone());
+                continue;
+            }
+            let find = |(known, deed): (&Token, &Deed)| {
+                let mine = deed.thread == thread && matches!(deed.fate, Fate::Acknowledged(_));
+                let again = cleared.iter().any(|(of, _)| of == known);
+                let rows = deed.effects.iter().find_map(|effect| match effect {
+                    Effect::Fill { rows, .. } => Some(*rows),
+                    _ => None,
+                });
+                rows.filter(|_| mine && !again).map(|rows| (*known, rows))
+            };
+            if let Some((of, rows)) = ledger.0.iter().rev().find_map(find)
+                && !intent.gives_up
+            {
+                cleared.insert((of, token));
+                effects.push(Effect::Clear { of, rows });
+            }
+        }
+        effects
+    }
+
+    fn set_fate(&self, token: Token, fate: Fate) {
+        let mut ledger = open(&self.notes.ledger);
+        ledger.0.get_mut(&token).expect("noted before").fate = fate;
+    }
+
+    fn attempt(&self, token: Token, intent: &Intent, effects: &[Effect]) -> Result<(), Error> {
+        let options = TransactionOptions::new().isolation(intent.isolation);
+        let mut txn = self.env.begin_with(options)?;
+        for (nth, effect) in effects.iter().enumerate() {
+            self.carry_out(&mut txn, token, effect)?;
+            if nth == 0 && intent.digresses {
+                let savepoint = txn.savepoint()?;
+                self.db.put(&mut txn, row_key(token, 9), b"never to be seen")?;
+                self.change_account(&mut txn, u64::from(token) % ACCOUNTS, 77)?;
+                txn.rollback_to(&savepoint)?;
+            }
+        }
+        self.db.put(&mut txn, marker_key(token), "here")?;
+        if intent.gives_up {
+            return txn.abort();
+        }
+        self.set_fate(token, Fate::InDoubt);
+        match txn.commit_with(intent.durability) {
+            Ok(_) => {
+                let promise = match intent.durability {
+                    Durability::Sync => Promise::Power,
+                    Durability::WriteNoSync => Promise::Process,
+                    _ => Promise::Order,
+                };
+                self.set_fate(token, Fate::Acknowledged(promise));
+                Ok(())
+            }
+            Err(error) => {
+                if error.is_retryable() {
+                    self.set_fate(token, Fate::Gone);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn carry_out(&self, txn: &mut Transaction, token: Token, effect: &Effect) -> Result<(), Error> {
+        match effect {
+            Effect::Move { from, to, amount } => {
+                self.change_account(txn, *from, -(*amount as i64))?;
+                self.change_account(txn, *to, *amount as i64)?;
+            }
+            Effect::Append { list } => {
+                let key = list_key(*list);
+                let mut value = self.db.get(txn, &key)?.unwrap_or_default();
+                value.extend_from_slice(&token.to_le_bytes());
+                self.db.put(txn, &key, value)?;
+            }
+            Effect::Fill { rows, bytes } => {
+                for row in 0..*rows {
+                    self.db.put(txn, row_key(token, row), row_value(token, *bytes))?;
+                }
+            }
+            Effect::Clear { of, rows } => {
+                for row in 0..*rows {
+                    if !self.db.delete(txn, row_key(*of, row))? {
+                        self.note_wrong(format!("{token}: row {row} of {of} is not there"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn change_account(&self, txn: &mut Transaction, account: u64, by: i64) -> Result<(), Error> {
+        let key = account_key(account);
+        let value = self.db.get(txn, &key)?.unwrap_or_default();
+        let Ok(bytes) = value.try_into() else {
+            self.note_wrong(format!("account {account} has no balance"));
+            return Ok(());
+        };
+        let balance = i64::from_le_bytes(bytes) + by;
+        self.db.put(txn, &key, balance.to_le_bytes())?;
+        Ok(())
+    }
+
+    fn report(&self) -> Result<(), Error> {
+        let must = open(&self.notes.ledger).must(Promise::Order);
+        let snapshot = self.env.snapshot()?;
+        let may = open(&self.notes.ledger).may();
+        let look = || -> Result<Rows, Error> { self.db.range(&snapshot, ..)?.collect() };
+        let (first, second) = match look().and_then(|first| Ok((first, look()?))) {
+            Err(error) if error.kind() == ErrorKind::SnapshotTooOld => return Ok(()),
+            looks => looks?,
+        };
+        if first != second {
+            self.note_wrong("a snapshot changed".to_owned());
+        }
+        self.judge("a snapshot", &first, &must, &may);
+        Ok(())
+    }
+
+    fn audit(&self) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let must = open(&self.notes.ledger).must(Promise::Order);
+            let txn = self.env.begin()?;
+            let looked = self.look(&txn).and_then(|rows| txn.commit().map(|_| rows));
+            match looked {
+                // What began to commit before the end may be there.
+                Ok(rows) => {
+                    let may = open(&self.notes.ledger).may();
+                    self.judge("an audit", &rows, &must, &may);
+                    return Ok(());
+                }
+                Err(error) if error.is_retryable() => *open(&self.notes.retried) += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self, reader: &impl Reads) -> Result<Rows, Error> {
+        self.db.range(reader, ..)?.collect()
+    }
+
+    fn judge(&self, who: &str, rows: &Rows, must: &BTreeSet<Token>, may: &BTreeSet<Token>) {
+        *open(&self.notes.looks) += 1;
+        let ledger = open(&self.notes.ledger).clone();
+        if let Err(wrong) = ledger.judge(rows, must, may) {
+            self.note_wrong(format!("{who}: {wrong}"));
+        }
+    }
+}

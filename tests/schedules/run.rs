@@ -40,7 +40,7 @@ pub fn prepared_home() -> Home {
 }
 
 /// Calls within which a crash is put.
-const CALLS: u64 = 90;
+const CALLS: u64 = 50;
 
 /// Runs one schedule.
 ///

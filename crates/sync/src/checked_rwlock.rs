@@ -73,7 +73,7 @@ impl<T: ?Sized> RwLock<T> {
         let mut state = self.state.lock();
         let free = !state.writer && state.waiting_writers == 0;
         state.readers += usize::from(free);
-        free.then_some(RwLockReadGuard(self))
+        free.then(|| RwLockReadGuard(self))
     }
 
     /// Waits for the right to write.

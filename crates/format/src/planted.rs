@@ -100,6 +100,10 @@ bugs! {
     PoisonForgotten,
     /// Prepared transactions are rolled back by recovery.
     PreparedRolledBack,
+    /// Recovery rolls back a nested transaction that its parent had taken over.
+    MergedChildUndone,
+    /// A rollback steps over the nested transactions that were merged.
+    MergedChildNotUndone,
     /// An iterator goes on after an error.
     IteratorContinuesAfterError,
     /// Ghosts are purged while a transaction may still want them back.

@@ -48,8 +48,11 @@ pub enum Body<'a> {
     },
     /// Something was taken back. Never undone itself.
     Compensate {
-        /// The transaction's next record to undo; [`Lsn::NONE`] when nothing is left.
+        /// The next record to undo; [`Lsn::NONE`] when nothing is left in this chain.
         undo_next: Lsn,
+        /// Whose chain that is: [`Lsn::NONE`] for the transaction's own, else that of the nested
+        /// transaction which the [`Body::EnterChild`] here went into.
+        within: Lsn,
         /// The pages changed by undoing.
         changes: Vec<PageChange<'a>>,
         /// What undoing did to a file.
@@ -77,6 +80,19 @@ pub enum Body<'a> {
         child: TxnId,
         /// Its last record: undoing the parent continues there.
         child_last: Lsn,
+    },
+    /// A rollback comes to a nested transaction that was merged, and goes into its chain. What it
+    /// undoes there is compensated in the chain of the transaction that rolls back; after the
+    /// child's first record it goes on before `merge`.
+    EnterChild {
+        /// The nested transaction.
+        child: TxnId,
+        /// Its last record: the next one to undo.
+        undo_next: Lsn,
+        /// The [`Body::ChildCommit`] that merged it.
+        merge: Lsn,
+        /// Whose chain `merge` is in, as in [`Body::Compensate`].
+        within: Lsn,
     },
     /// A data file was made. Its pages follow in records of their own. Undone by removing it.
     FileCreate {
@@ -270,8 +286,12 @@ pub mod kind {
     pub const DURABLE: u8 = 11;
     /// [`super::Body::RestorePoint`]
     pub const RESTORE_POINT: u8 = 12;
+    /// [`super::Body::Compensate`] within a nested transaction
+    pub const COMPENSATE_WITHIN: u8 = 13;
+    /// [`super::Body::EnterChild`]
+    pub const ENTER_CHILD: u8 = 14;
     /// Every kind that this build writes.
-    pub const ALL: [u8; 12] = [
+    pub const ALL: [u8; 14] = [
         UPDATE,
         COMPENSATE,
         COMMIT,
@@ -284,6 +304,8 @@ pub mod kind {
         CHECKPOINT,
         DURABLE,
         RESTORE_POINT,
+        COMPENSATE_WITHIN,
+        ENTER_CHILD,
     ];
 }
 
@@ -312,7 +334,7 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn undo_next(&self) -> Lsn {
         match self.body {
-            Body::Compensate { undo_next, .. } => undo_next,
+            Body::Compensate { undo_next, .. } | Body::EnterChild { undo_next, .. } => undo_next,
             _ => self.prev,
         }
     }
@@ -347,11 +369,13 @@ impl Body<'_> {
     pub fn kind(&self) -> u8 {
         match self {
             Body::Update { .. } => kind::UPDATE,
-            Body::Compensate { .. } => kind::COMPENSATE,
+            Body::Compensate { within, .. } if within.is_none() => kind::COMPENSATE,
+            Body::Compensate { .. } => kind::COMPENSATE_WITHIN,
             Body::Commit { .. } => kind::COMMIT,
             Body::Abort => kind::ABORT,
             Body::Prepare { .. } => kind::PREPARE,
             Body::ChildCommit { .. } => kind::CHILD_COMMIT,
+            Body::EnterChild { .. } => kind::ENTER_CHILD,
             Body::FileCreate { .. } => kind::FILE_CREATE,
             Body::FileRemove { .. } => kind::FILE_REMOVE,
             Body::ActiveTxns { .. } => kind::ACTIVE_TXNS,
@@ -367,11 +391,13 @@ impl Body<'_> {
     pub fn name(&self) -> &'static str {
         match self {
             Body::Update { .. } => "update",
-            Body::Compensate { .. } => "compensate",
+            Body::Compensate { within, .. } if within.is_none() => "compensate",
+            Body::Compensate { .. } => "compensate_within",
             Body::Commit { .. } => "commit",
             Body::Abort => "abort",
             Body::Prepare { .. } => "prepare",
             Body::ChildCommit { .. } => "child_commit",
+            Body::EnterChild { .. } => "enter_child",
             Body::FileCreate { .. } => "file_create",
             Body::FileRemove { .. } => "file_remove",
             Body::ActiveTxns { .. } => "active_txns",

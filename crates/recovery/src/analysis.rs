@@ -12,6 +12,15 @@ use campanile_format::{FileId, Lsn, TxnId};
 
 use crate::error::RecoveryError;
 
+/// What a transaction's last record says that a checkpoint does not repeat.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastWords {
+    /// The coordinator's name of a prepared one.
+    pub gid: Vec<u8>,
+    /// Whose chain the next record to undo is in, of one that was rolling back.
+    pub within: Lsn,
+}
+
 /// What the log says at its end.
 #[derive(Clone, Debug, Default)]
 pub struct Analysis {
@@ -31,9 +40,21 @@ pub struct Analysis {
     pub aborted: u64,
 }
 
+/// A transaction to roll back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loser {
+    /// What the log says of it.
+    pub entry: TxnEntry,
+    /// Whose chain its next record to undo is in: NONE for its own, else that of the merged child
+    /// which the `EnterChild` here went into.
+    pub within: Lsn,
+}
+
 #[derive(Clone, Debug)]
 struct Open {
     entry: TxnEntry,
+    /// Whose chain its next record to undo is in.
+    within: Lsn,
     gid: Vec<u8>,
     /// Its first record lies before the log that was read, and no checkpoint told of it.
     unexplained: bool,
@@ -52,11 +73,12 @@ impl Analysis {
         self.next_file = self.next_file.max(checkpoint.next_file);
     }
 
-    /// Takes over a transaction that was active at the checkpoint. `gid` names a prepared one.
-    pub fn adopt_active(&mut self, entry: TxnEntry, gid: &[u8]) {
+    /// Takes over a transaction that was active at the checkpoint, with what its last record says
+    /// that the checkpoint does not.
+    pub fn adopt_active(&mut self, entry: TxnEntry, last: &LastWords) {
         self.next_txn = self.next_txn.max(TxnId(entry.id.0.saturating_add(1)));
-        let open = Open { entry, gid: gid.to_vec(), unexplained: false };
-        self.open.insert(entry.id, open);
+        let LastWords { gid, within } = last.clone();
+        self.open.insert(entry.id, Open { entry, within, gid, unexplained: false });
     }
 
     /// Follows the log by one record.
@@ -87,7 +109,10 @@ impl Analysis {
                 }
                 self.go_on(lsn, record)?;
             }
-            Body::Update { .. } | Body::Prepare { .. } | Body::ChildCommit { .. } => {
+            Body::ChildCommit { child, child_last } => {
+                self.merge(lsn, record, *child, *child_last)?;
+            }
+            Body::Update { .. } | Body::Prepare { .. } | Body::EnterChild { .. } => {
                 self.go_on(lsn, record)?;
             }
             Body::Checkpoint(checkpoint) => self.adopt(checkpoint),
@@ -116,6 +141,7 @@ impl Analysis {
                 undo_next: Lsn::NONE,
                 state: TxnState::Active,
             },
+            within: Lsn::NONE,
             gid: Vec::new(),
             unexplained: !record.prev.is_none(),
         });
@@ -124,18 +150,52 @@ impl Analysis {
             return Ok(());
         }
         open.entry.last = lsn;
-        open.entry.undo_next = match &record.body {
-            Body::Compensate { undo_next, .. } => *undo_next,
-            _ => lsn,
+        (open.entry.undo_next, open.within) = match record.body {
+            Body::Compensate { undo_next, within, .. } => (undo_next, within),
+            Body::EnterChild { undo_next, .. } => (undo_next, lsn),
+            _ => (lsn, Lsn::NONE),
         };
-        if let Body::Prepare { gid, .. } = &record.body
-            && !planted::is(Bug::PreparedRolledBack)
-        {
-            open.entry.state = TxnState::Prepared;
-            open.gid = gid.to_vec();
-            if planted::is(Bug::PreparedTakenForCommitted) {
-                self.open.remove(&record.txn);
+        match &record.body {
+            Body::Prepare { .. } if planted::is(Bug::PreparedRolledBack) => {}
+            Body::Prepare { gid, .. } => {
+                open.entry.state = TxnState::Prepared;
+                open.gid = gid.to_vec();
             }
+            // Whatever follows the preparation but a commit says that it is rolled back.
+            _ => open.entry.state = TxnState::Active,
+        }
+        Ok(())
+    }
+
+    /// A parent takes over a child: the child's first record is the parent's, and so is its fate.
+    fn merge(
+        &mut self,
+        lsn: Lsn,
+        record: &Record<'_>,
+        child: TxnId,
+        child_last: Lsn,
+    ) -> Result<(), RecoveryError> {
+        let parent = record.txn;
+        // A checkpoint that saw the parent after this has told of the child's first record, and
+        // does not tell of the child: its records here need no explanation.
+        let is_told = self.open.get(&parent).is_some_and(|open| open.entry.last >= lsn);
+        self.go_on(lsn, record)?;
+        let Some(found) = self.open.remove(&child) else { return Ok(()) };
+        if found.entry.last != child_last {
+            let why = format!(
+                "{parent} takes over {child} with the last record {child_last}, but that is {}",
+                found.entry.last
+            );
+            return Err(RecoveryError::Contradiction { lsn, why });
+        }
+        if planted::is(Bug::MergedChildUndone) {
+            self.open.insert(child, found.clone());
+        }
+        if let Some(open) = self.open.get_mut(&parent)
+            && !is_told
+        {
+            open.entry.first = open.entry.first.min(found.entry.first);
+            open.unexplained |= found.unexplained;
         }
         Ok(())
     }
@@ -148,23 +208,23 @@ impl Analysis {
         })
     }
 
-    /// The transactions to roll back, the one that wrote last first.
+    /// The transactions to roll back, the youngest first: so a nested one, which may have changed
+    /// what its parent had changed before, comes before its parent.
     #[must_use]
-    pub fn losers(&self) -> Vec<TxnEntry> {
-        let mut losers: Vec<TxnEntry> = self
-            .open
-            .values()
-            .map(|open| open.entry)
-            .filter(|entry| entry.state == TxnState::Active)
-            .collect();
-        losers.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.last));
-        losers
+    pub fn losers(&self) -> Vec<Loser> {
+        let youngest_first = self.open.values().rev();
+        youngest_first
+            .filter(|open| open.entry.state == TxnState::Active)
+            .map(|open| Loser { entry: open.entry, within: open.within })
+            .collect()
     }
 
     /// The transactions that wait for their coordinator, with its names for them.
     pub fn prepared(&self) -> impl Iterator<Item = (&TxnEntry, &[u8])> {
         let prepared = self.open.values().filter(|open| open.entry.state == TxnState::Prepared);
-        prepared.map(|open| (&open.entry, open.gid.as_slice()))
+        prepared
+            .filter(|_| !planted::is(Bug::PreparedTakenForCommitted))
+            .map(|open| (&open.entry, open.gid.as_slice()))
     }
 
     /// True if the log removes this file: its numbers are never used again, so nothing that
@@ -194,6 +254,10 @@ mod tests {
         Record { txn, prev, body }
     }
 
+    fn undone(undo_next: Lsn, within: Lsn) -> Body<'static> {
+        Body::Compensate { undo_next, within, changes: Vec::new(), action: FileAction::None }
+    }
+
     fn fresh() -> Analysis {
         Analysis::new(TxnId(1), FileId(16))
     }
@@ -209,7 +273,8 @@ mod tests {
         analysis.finish().unwrap();
         let losers = analysis.losers();
         assert_eq!(losers.len(), 1);
-        assert_eq!((losers[0].id, losers[0].first, losers[0].last), (T7, at(600), at(700)));
+        let entry = losers[0].entry;
+        assert_eq!((entry.id, entry.first, entry.last), (T7, at(600), at(700)));
         assert_eq!((analysis.next_txn, analysis.committed), (TxnId(9), 1));
     }
 
@@ -218,11 +283,10 @@ mod tests {
         let mut analysis = fresh();
         analysis.follow(at(600), &update(T7, Lsn::NONE)).unwrap();
         analysis.follow(at(700), &update(T7, at(600))).unwrap();
-        let undone =
-            Body::Compensate { undo_next: at(600), changes: Vec::new(), action: FileAction::None };
+        let undone = undone(at(600), Lsn::NONE);
         analysis.follow(at(800), &record(T7, at(700), undone)).unwrap();
-        assert_eq!(analysis.losers()[0].undo_next, at(600));
-        assert_eq!(analysis.losers()[0].last, at(800));
+        assert_eq!(analysis.losers()[0].entry.undo_next, at(600));
+        assert_eq!(analysis.losers()[0].entry.last, at(800));
         analysis.follow(at(900), &record(T7, at(800), Body::Abort)).unwrap();
         assert!(analysis.losers().is_empty());
     }
@@ -237,11 +301,11 @@ mod tests {
             undo_next: at(900),
             state: TxnState::Active,
         };
-        analysis.adopt_active(entry, b"");
+        analysis.adopt_active(entry, &LastWords::default());
         analysis.follow(at(800), &update(T7, at(700))).unwrap();
         analysis.finish().unwrap();
-        assert_eq!(analysis.losers()[0].last, at(900));
-        assert_eq!(analysis.losers()[0].first, at(600));
+        assert_eq!(analysis.losers()[0].entry.last, at(900));
+        assert_eq!(analysis.losers()[0].entry.first, at(600));
     }
 
     #[test]
@@ -254,7 +318,7 @@ mod tests {
             undo_next: at(700),
             state: TxnState::Active,
         };
-        analysis.adopt_active(entry, b"");
+        analysis.adopt_active(entry, &LastWords::default());
         let commit = Body::Commit { time_us: 1, durable: Lsn::NONE };
         analysis.follow(at(800), &record(T7, at(700), commit)).unwrap();
         assert!(analysis.losers().is_empty());
@@ -289,6 +353,7 @@ mod tests {
         analysis.follow(at(600), &record(T7, Lsn::NONE, create)).unwrap();
         let remove = Body::Compensate {
             undo_next: Lsn::NONE,
+            within: Lsn::NONE,
             changes: Vec::new(),
             action: FileAction::RemoveFile(FileId(20)),
         };

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use campanile_format::control::Control;
+use campanile_format::record::Body;
 use campanile_format::{EnvironmentId, Lsn, names};
 use campanile_pagestore::{PageStore, StoreOptions};
 use campanile_txn::{
@@ -15,13 +16,13 @@ use campanile_txn::{
 };
 use campanile_vfs::{Host, Poison};
 use campanile_wal::{
-    ControlFile, LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT, LOG_FILE_BYTES_MIN,
+    ControlFile, LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT, LOG_FILE_BYTES_MIN, LogSet,
     Start as LogStart, Wal, WalError, WalOptions,
 };
 
 use crate::create::{create, has_data, log_state};
 use crate::error::RecoveryError;
-use crate::plan::Plan;
+use crate::plan::{Plan, not_a_checkpoint, prepared_at_close};
 use crate::progress::{Hook, Pulse};
 use crate::recover::recover;
 use crate::report::{Outcome, RecoveryReport};
@@ -217,8 +218,30 @@ impl Opening<'_> {
         wal.commit_times_after(control.time_us);
         let store = self.store(&wal, &control)?;
         let transactions = self.wire(wal, store, control_file, control);
+        self.keep_prepared(&control, &transactions)?;
         transactions.mark_open()?;
         Ok(Opened { transactions, report: RecoveryReport::default() })
+    }
+
+    /// Takes up the prepared transactions that a clean close left.
+    fn keep_prepared(&self, control: &Control, txns: &Transactions) -> Result<(), RecoveryError> {
+        let checkpoint = control.checkpoint;
+        if checkpoint.is_none() {
+            return Ok(());
+        }
+        let active_from = match txns.wal().read(checkpoint)?.record()?.body {
+            Body::Checkpoint(checkpoint) => checkpoint.active_from,
+            other => return Err(not_a_checkpoint(checkpoint, &other)),
+        };
+        if active_from.is_none() {
+            return Ok(());
+        }
+        let dir = self.home.join(names::LOG_DIR);
+        let logs = LogSet::open(&self.host.vfs, &dir, control.environment, control.timeline)?;
+        for entry in prepared_at_close(&logs, active_from, checkpoint)? {
+            txns.keep_prepared(&entry)?;
+        }
+        Ok(())
     }
 
     /// Opens the log for appending.

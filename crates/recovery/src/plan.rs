@@ -13,10 +13,10 @@ use campanile_txn::log_distance;
 use campanile_vfs::Host;
 use campanile_wal::{LogEnd, LogSet, Tail, WalError, find_end};
 
-use crate::analysis::Analysis;
+use crate::analysis::{Analysis, LastWords};
 use crate::error::RecoveryError;
 use crate::progress::{Phase, Progress, Pulse};
-use crate::report::{PreparedReport, RecoveryReport, UndoCounts};
+use crate::report::{PreparedReport, RecoveryReport, UndoCounts, hex_of, text_of};
 
 /// What reading alone tells.
 #[derive(Debug)]
@@ -66,27 +66,12 @@ impl Plan {
             let (_, buffer) = found?;
             if let Body::ActiveTxns { entries } = buffer.record()?.body {
                 for entry in entries {
-                    let gid = self.gid_of(&entry)?;
-                    self.analysis.adopt_active(entry, &gid);
+                    let last = last_words(&self.logs, &entry)?;
+                    self.analysis.adopt_active(entry, &last);
                 }
             }
         }
         Ok(())
-    }
-
-    /// The coordinator's name of a prepared transaction: its last record says it.
-    fn gid_of(&self, entry: &TxnEntry) -> Result<Vec<u8>, RecoveryError> {
-        if entry.state != TxnState::Prepared {
-            return Ok(Vec::new());
-        }
-        let buffer = self.logs.read(entry.last)?;
-        match buffer.record()?.body {
-            Body::Prepare { gid, .. } => Ok(gid.to_vec()),
-            _ => Err(RecoveryError::Contradiction {
-                lsn: entry.last,
-                why: format!("{} is prepared, but this record does not prepare it", entry.id),
-            }),
-        }
     }
 
     fn follow_log(&mut self, pulse: &mut Pulse<'_>) -> Result<(), RecoveryError> {
@@ -115,7 +100,8 @@ impl Plan {
         };
         let prepared = self.analysis.prepared().map(|(entry, gid)| PreparedReport {
             txn: entry.id.0,
-            gid: String::from_utf8_lossy(gid).into_owned(),
+            gid: text_of(gid),
+            gid_hex: hex_of(gid),
         });
         let losers = self.analysis.losers().len() as u64;
         RecoveryReport {
@@ -171,13 +157,64 @@ fn start(
     Ok(newest)
 }
 
+/// What the last record of a transaction says of it: the coordinator's name of a prepared one, and
+/// whose records one that was rolling back was undoing.
+fn last_words(logs: &LogSet, entry: &TxnEntry) -> Result<LastWords, RecoveryError> {
+    if entry.state == TxnState::Active && entry.undo_next == entry.last {
+        return Ok(LastWords::default());
+    }
+    let buffer = logs.read(entry.last)?;
+    match (entry.state, buffer.record()?.body) {
+        (TxnState::Prepared, Body::Prepare { gid, .. }) => {
+            Ok(LastWords { gid: gid.to_vec(), within: Lsn::NONE })
+        }
+        (TxnState::Prepared, _) => Err(RecoveryError::Contradiction {
+            lsn: entry.last,
+            why: format!("{} is prepared, but this record does not prepare it", entry.id),
+        }),
+        (TxnState::Active, Body::Compensate { within, .. }) => {
+            Ok(LastWords { gid: Vec::new(), within })
+        }
+        (TxnState::Active, Body::EnterChild { .. }) => {
+            Ok(LastWords { gid: Vec::new(), within: entry.last })
+        }
+        (TxnState::Active, _) => Ok(LastWords::default()),
+    }
+}
+
+/// The prepared transactions that a clean close recorded before its checkpoint record, from
+/// `active_from` on.
+pub(crate) fn prepared_at_close(
+    logs: &LogSet,
+    active_from: Lsn,
+    checkpoint: Lsn,
+) -> Result<Vec<TxnEntry>, RecoveryError> {
+    let mut prepared = Vec::new();
+    for found in logs.forward(active_from, checkpoint)? {
+        let (lsn, buffer) = found?;
+        if let Body::ActiveTxns { entries } = buffer.record()?.body {
+            if let Some(active) = entries.iter().find(|entry| entry.state == TxnState::Active) {
+                let why = format!("{} was active, but the close says clean", active.id);
+                return Err(RecoveryError::Contradiction { lsn, why });
+            }
+            prepared.extend(entries);
+        }
+    }
+    Ok(prepared)
+}
+
 fn read_checkpoint(logs: &LogSet, lsn: Lsn) -> Result<Checkpoint, RecoveryError> {
     let buffer = logs.read(lsn)?;
     match buffer.record()?.body {
         Body::Checkpoint(checkpoint) => Ok(checkpoint),
-        other => Err(RecoveryError::Wal(WalError::NoRecord {
-            lsn,
-            why: format!("the control file says checkpoint, the log says {}", other.name()),
-        })),
+        other => Err(not_a_checkpoint(lsn, &other)),
     }
+}
+
+/// The error of a control file that names another record.
+pub(crate) fn not_a_checkpoint(lsn: Lsn, found: &Body<'_>) -> RecoveryError {
+    RecoveryError::Wal(WalError::NoRecord {
+        lsn,
+        why: format!("the control file says checkpoint, the log says {}", found.name()),
+    })
 }

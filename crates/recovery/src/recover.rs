@@ -130,13 +130,14 @@ fn undo(
     report: &mut RecoveryReport,
     pulse: &mut Pulse<'_>,
 ) -> Result<(), RecoveryError> {
-    for (entry, gid) in plan.analysis.prepared() {
-        transactions.keep_prepared(entry, gid);
+    for (entry, _) in plan.analysis.prepared() {
+        transactions.keep_prepared(entry)?;
     }
     let losers = plan.analysis.losers();
     let total = losers.len() as u64;
     // All are listed before the first is undone: what one undo frees, no other may count settled.
-    let losers: Vec<_> = losers.iter().map(|entry| transactions.resume(entry)).collect();
+    let losers: Vec<_> =
+        losers.iter().map(|loser| transactions.resume(&loser.entry, loser.within)).collect();
     for (done, loser) in (0..).zip(losers) {
         pulse.report(Progress { phase: Phase::Undo, at: loser.last_lsn(), done, total })?;
         transactions.abort(loser)?;

@@ -30,8 +30,22 @@ pub enum Outcome {
 pub struct PreparedReport {
     /// Its number.
     pub txn: u64,
-    /// The coordinator's name for it, as text where it is text.
-    pub gid: String,
+    /// The coordinator's name for it, if it is text that can be printed.
+    pub gid: Option<String>,
+    /// The same, byte by byte in hexadecimal.
+    pub gid_hex: String,
+}
+
+/// A global id as text, if all of it can be printed.
+pub(crate) fn text_of(gid: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(gid).ok()?;
+    let printable = text.chars().all(|char| !char.is_control());
+    printable.then(|| text.to_owned())
+}
+
+/// A global id in hexadecimal.
+pub(crate) fn hex_of(gid: &[u8]) -> String {
+    gid.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Records replayed, by kind, and what became of their changes.
@@ -218,7 +232,11 @@ impl fmt::Display for RecoveryReport {
             self.write_what_was_done(f)?;
         }
         for prepared in &self.prepared {
-            writeln!(f, "  prepared  transaction {} as {:?}", prepared.txn, prepared.gid)?;
+            let PreparedReport { txn, gid, gid_hex } = prepared;
+            match gid {
+                Some(gid) => writeln!(f, "  prepared  transaction {txn} as {gid:?} (0x{gid_hex})")?,
+                None => writeln!(f, "  prepared  transaction {txn} as 0x{gid_hex}")?,
+            }
         }
         for warning in &self.warnings {
             writeln!(f, "  warning   {warning}")?;

@@ -13,7 +13,7 @@ use campanile_pagestore::PageWrite;
 
 use crate::error::TxnError;
 use crate::redo_check::RedoCheck;
-use crate::table::{Phase, Progress};
+use crate::table::{Phase, Position, Progress};
 use crate::transaction::Txn;
 use crate::transactions::Transactions;
 
@@ -85,7 +85,7 @@ impl Transactions {
             By::Compensate { txn, undo_next } => {
                 assert!(undo == Undo::None, "what undoes is never undone");
                 if planted::is(Bug::CompensationSkipped) {
-                    txn.entry.progress().undo_next = undo_next;
+                    txn.entry.progress().undo.next = undo_next;
                     Ok(self.apply_unlogged(changes))
                 } else if any_durable {
                     self.log_and_apply(Some(txn), changes, &durable, undo, Some(undo_next))
@@ -95,6 +95,7 @@ impl Transactions {
             }
             By::Txn(txn) => {
                 txn.check_open()?;
+                txn.take_over();
                 self.list(txn);
                 self.versions().publish(txn.entry.writer(), &mut txn.versions, &undo);
                 if any_durable {
@@ -144,7 +145,8 @@ impl Transactions {
         let body = match undo_next {
             None => Body::Update { changes: logged, undo },
             Some(undo_next) => {
-                Body::Compensate { undo_next, changes: logged, action: FileAction::None }
+                let within = txn.as_ref().map_or(Lsn::NONE, |txn| txn.position().within);
+                Body::Compensate { undo_next, within, changes: logged, action: FileAction::None }
             }
         };
         let check = RedoCheck::before(self.options().check_redo, &body, changes);
@@ -185,10 +187,9 @@ impl Transactions {
 
     /// Lists a transaction in the table before its first change.
     pub(crate) fn list(&self, txn: &mut Txn) {
-        if !txn.listed {
+        if !txn.entry.is_listed() {
             txn.entry.progress().first = self.wal().end();
             self.table().insert(&txn.entry);
-            txn.listed = true;
         }
     }
 
@@ -220,13 +221,24 @@ impl Transactions {
 }
 
 /// What a record means for the entry of its transaction: the same words as recovery's analysis.
-fn note(progress: &mut Progress, body: &Body<'_>, lsn: Lsn) {
+pub(crate) fn note(progress: &mut Progress, body: &Body<'_>, lsn: Lsn) {
     progress.last = lsn;
-    match body {
-        Body::Compensate { undo_next, .. } => progress.undo_next = *undo_next,
+    match *body {
+        Body::Compensate { undo_next: next, within, .. } => {
+            progress.undo = Position { next, within };
+            // Of a prepared transaction: it was decided that it is rolled back.
+            progress.phase = Phase::Active;
+        }
+        Body::EnterChild { undo_next: next, .. } => {
+            progress.undo = Position { next, within: lsn };
+            progress.phase = Phase::Active;
+        }
         Body::Commit { .. } | Body::Abort => progress.phase = Phase::Ended,
-        Body::Prepare { .. } => progress.phase = Phase::Prepared,
-        _ => progress.undo_next = lsn,
+        Body::Prepare { .. } => {
+            progress.undo = Position::own(lsn);
+            progress.phase = Phase::Prepared;
+        }
+        _ => progress.undo = Position::own(lsn),
     }
 }
 

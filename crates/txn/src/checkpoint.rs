@@ -27,7 +27,8 @@ pub enum CheckpointKind {
     Fuzzy,
     /// All dirty pages are written back first: replay would start here.
     Full,
-    /// The last one of an orderly close: no transaction is active, everything is written back,
+    /// The last one of an orderly close: no transaction is active but those that wait for their
+    /// coordinator, which are recorded; everything is written back,
     /// and the control file says where the log ended.
     Close,
 }
@@ -73,8 +74,9 @@ impl Transactions {
             CheckpointKind::Fuzzy => self.store().write_back_below(state.began)?,
             CheckpointKind::Full | CheckpointKind::Close => self.store().write_back_all()?,
         };
-        if kind == CheckpointKind::Close && self.table().len() > 0 {
-            return Err(TxnError::StillActive { active: self.table().len() });
+        let unprepared = self.table().unprepared();
+        if kind == CheckpointKind::Close && unprepared > 0 {
+            return Err(TxnError::StillActive { active: unprepared });
         }
         // From here on, the order of the steps is the proof. The end of the log first: whatever
         // is logged later, replay will read. A change logged earlier has listed its transaction,

@@ -62,6 +62,37 @@ pub enum TxnError {
         /// What failed in it.
         why: String,
     },
+    /// A global id that no unresolved transaction has.
+    #[error("no transaction is prepared as {}: it was resolved, or never prepared", shown(gid))]
+    NotPrepared {
+        /// The id.
+        gid: Vec<u8>,
+    },
+    /// A global id that an unresolved transaction has already.
+    #[error(
+        "a transaction is prepared as {} already: resolve it, or choose another id",
+        shown(gid)
+    )]
+    GidInUse {
+        /// The id.
+        gid: Vec<u8>,
+    },
+    /// A global id of no possible length.
+    #[error("a global id has 1 to {max} bytes, this one has {len}")]
+    BadGid {
+        /// Its length.
+        len: usize,
+        /// The longest possible.
+        max: usize,
+    },
+    /// A transaction that cannot be prepared; it was rolled back.
+    #[error("transaction {txn} cannot be prepared, so it was rolled back: {why}")]
+    NotPreparable {
+        /// The transaction.
+        txn: TxnId,
+        /// Why not.
+        why: &'static str,
+    },
     /// The versions that a snapshot needs no longer fit into memory.
     #[error(
         "the snapshot is too old: the versions it needs of file {file} went over the memory \
@@ -89,6 +120,11 @@ pub enum TxnError {
     /// The access method could not undo a change.
     #[error("undo failed: {0}")]
     Undo(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// A global id as people may read it: as text if it is text.
+fn shown(gid: &[u8]) -> String {
+    format!("\"{}\"", gid.escape_ascii())
 }
 
 impl TxnError {

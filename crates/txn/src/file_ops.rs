@@ -159,8 +159,8 @@ impl Transactions {
     ) -> Result<(), TxnError> {
         self.cells().undone_files.one_more();
         let _pending = self.pending_files.begin(self.wal().end());
-        let action = FileAction::RemoveFile(file);
-        let body = Body::Compensate { undo_next, changes: Vec::new(), action };
+        let (action, within) = (FileAction::RemoveFile(file), txn.position().within);
+        let body = Body::Compensate { undo_next, within, changes: Vec::new(), action };
         let (lsn, _) = self.append(Some(txn), body)?;
         self.flush_before_names(lsn)?;
         self.drop_file(file)

@@ -7,9 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use campanile_format::record::Undo;
 use campanile_lock::{LockError, LockName, LockTable, Mode, OwnerId, OwnerInfo, Wait};
 
 use crate::error::TxnError;
+use crate::table::Entry;
 use crate::transaction::{Txn, TxnOptions};
 use crate::transactions::Transactions;
 
@@ -21,16 +23,9 @@ pub(crate) struct Holder {
 }
 
 impl Holder {
-    fn new(table: &Arc<LockTable>, owner: OwnerId, options: &TxnOptions) -> Holder {
-        if options.priority != OwnerInfo::DEFAULT_PRIORITY || !options.label.is_empty() {
-            let info = OwnerInfo {
-                priority: options.priority,
-                label: options.label.clone(),
-                ..OwnerInfo::default()
-            };
-            table.register(owner, info);
-        }
-        Holder { table: Arc::clone(table), owner }
+    /// Hands all locks to the parent, in which this owner is nested.
+    pub fn hand_to(self, parent: OwnerId) {
+        self.table.transfer(self.owner, parent);
     }
 }
 
@@ -40,20 +35,43 @@ impl Drop for Holder {
     }
 }
 
+/// Under which number the lock table knows a transaction.
+pub(crate) fn owner_of(entry: &Entry) -> OwnerId {
+    OwnerId(entry.id().0)
+}
+
 impl Transactions {
+    /// Makes a transaction known to the lock table, under its parent if it has one. A parent is
+    /// known before its children, because it was begun before.
+    pub(crate) fn register(&self, txn: &mut Txn) {
+        let owner = owner_of(&txn.entry);
+        let parent = txn.entry.parent().map(|parent| owner_of(parent));
+        let TxnOptions { priority, label, .. } = &txn.options;
+        let (priority, label) = (*priority, label.clone());
+        self.locks().register(owner, OwnerInfo { parent, priority, label });
+        txn.holder = Some(Holder { table: Arc::clone(self.locks()), owner });
+    }
+
+    /// Takes the locks again that `txn`, which a crash or a close interrupted when it was
+    /// prepared, held because of the change that `undo` would take back. Nobody else has locks
+    /// that hinder it: the environment is not open yet.
+    pub(crate) fn lock_again(&self, txn: &mut Txn, undo: &Undo<'_>) -> Result<(), TxnError> {
+        let _ = undo;
+        self.lock_for_access(txn)
+    }
+
     /// Takes the locks that `txn` needs to read and write, if it does not hold them yet. Waits
     /// for other writers; call it with nothing latched.
     pub fn lock_for_access(&self, txn: &mut Txn) -> Result<(), TxnError> {
         self.check_time(txn)?;
-        if txn.holder.is_some() {
+        let owner = owner_of(&txn.entry);
+        if self.locks().holds(owner, LockName::ENVIRONMENT) == Mode::X {
             return Ok(());
         }
         self.poison().check()?;
         let wait = self.patience(txn);
-        let holder = Holder::new(self.locks(), OwnerId(txn.id().0), &txn.options);
-        let taken = self.locks().acquire(holder.owner, LockName::ENVIRONMENT, Mode::X, wait);
-        match taken {
-            Ok(_) => txn.holder = Some(holder),
+        match self.locks().acquire(owner, LockName::ENVIRONMENT, Mode::X, wait) {
+            Ok(_) => {}
             Err(LockError::Timeout { .. }) if self.check_time(txn).is_err() => {
                 return self.check_time(txn);
             }

@@ -27,6 +27,7 @@ impl Cell {
 pub(crate) struct Cells {
     pub begun: Cell,
     pub committed: Cell,
+    pub merged: Cell,
     pub aborted: Cell,
     pub changes: Cell,
     pub undone_entries: Cell,
@@ -44,6 +45,8 @@ pub struct TxnStats {
     pub begun: u64,
     /// Transactions committed.
     pub committed: u64,
+    /// Nested transactions committed into their parent.
+    pub merged: u64,
     /// Transactions rolled back as a whole.
     pub aborted: u64,
     /// Calls of the one door that changed something.
@@ -60,6 +63,8 @@ pub struct TxnStats {
     pub redo_checked: u64,
     /// Transactions that have changed something and not ended.
     pub active: u64,
+    /// Transactions that are prepared and wait for their coordinator. Their log is kept.
+    pub prepared: u64,
     /// Live snapshots.
     pub snapshots: u64,
     /// Bytes of before-images in memory.
@@ -71,6 +76,7 @@ impl Cells {
         TxnStats {
             begun: self.begun.get(),
             committed: self.committed.get(),
+            merged: self.merged.get(),
             aborted: self.aborted.get(),
             changes: self.changes.get(),
             undone_entries: self.undone_entries.get(),

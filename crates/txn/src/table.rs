@@ -2,16 +2,20 @@
 //!
 //! Owns: [`Table`] and its entries. Promises: an entry and the log change together, under the
 //! entry's latch (T3), so that whoever collects the table sees every record that was appended
-//! before, and no commit record in an entry that still looks active. Must never: hold an entry's
-//! latch across anything but one append.
+//! before, and no commit record in an entry that still looks active; a nested transaction leaves
+//! in the step in which its parent takes over (N2). Must never: hold an entry's latch, or the
+//! table's, across anything but one append.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use campanile_format::record::{TxnEntry, TxnState};
 use campanile_format::{Lsn, TxnId};
+use campanile_sync::atomic::{AtomicBool, Ordering};
 use campanile_sync::{Mutex, MutexGuard};
 
+use crate::error::TxnError;
+use crate::nested::Children;
 use crate::versions::Writer;
 
 /// Where a transaction stands.
@@ -21,8 +25,25 @@ pub(crate) enum Phase {
     Active,
     /// It has promised to follow a coordinator's decision.
     Prepared,
-    /// Its commit or abort record is in the log.
+    /// Its commit or abort record is in the log, or its parent's record that merges it.
     Ended,
+}
+
+/// Where a rollback is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// The next record to undo.
+    pub next: Lsn,
+    /// Whose chain that is: NONE for the transaction's own, else that of the merged child which
+    /// the record here (an `EnterChild`) went into.
+    pub within: Lsn,
+}
+
+impl Position {
+    /// Nothing to undo, or a record of the transaction's own chain.
+    pub const fn own(next: Lsn) -> Position {
+        Position { next, within: Lsn::NONE }
+    }
 }
 
 /// What the log says of a transaction, at this moment.
@@ -32,8 +53,8 @@ pub(crate) struct Progress {
     pub first: Lsn,
     /// Its last record.
     pub last: Lsn,
-    /// The next record to undo.
-    pub undo_next: Lsn,
+    /// What is undone next.
+    pub undo: Position,
     /// Where it stands.
     pub phase: Phase,
 }
@@ -44,26 +65,55 @@ pub(crate) struct Entry {
     id: TxnId,
     writer: Arc<Writer>,
     progress: Mutex<Progress>,
+    /// It is in the table, or has been.
+    listed: AtomicBool,
+    /// The transaction that it is nested in.
+    parent: Option<Arc<Entry>>,
+    /// What those that are nested in it have left it.
+    pub(crate) children: Children,
 }
+
+/// A transaction that has changed nothing.
+const NO_PROGRESS: Progress = Progress {
+    first: Lsn::NONE,
+    last: Lsn::NONE,
+    undo: Position::own(Lsn::NONE),
+    phase: Phase::Active,
+};
 
 impl Entry {
     /// A transaction that has changed nothing yet.
     pub fn new(id: TxnId) -> Arc<Entry> {
-        Entry::resumed(
-            id,
-            Progress {
-                first: Lsn::NONE,
-                last: Lsn::NONE,
-                undo_next: Lsn::NONE,
-                phase: Phase::Active,
-            },
-        )
+        Entry::make(id, Arc::default(), None, NO_PROGRESS)
+    }
+
+    /// A transaction nested in `parent`.
+    pub fn nested(id: TxnId, parent: &Arc<Entry>) -> Arc<Entry> {
+        assert!(id > parent.id, "{id} is not younger than its parent {}", parent.id);
+        let writer = Writer::nested(&parent.writer);
+        Entry::make(id, writer, Some(Arc::clone(parent)), NO_PROGRESS)
     }
 
     /// A transaction found by recovery.
     pub fn resumed(id: TxnId, progress: Progress) -> Arc<Entry> {
+        Entry::make(id, Arc::default(), None, progress)
+    }
+
+    fn make(
+        id: TxnId,
+        writer: Arc<Writer>,
+        parent: Option<Arc<Entry>>,
+        progress: Progress,
+    ) -> Arc<Entry> {
         assert!(id != TxnId::SYSTEM, "the system is not a transaction");
-        Arc::new(Entry { id, writer: Arc::default(), progress: Mutex::new(progress) })
+        Arc::new(Entry {
+            id,
+            writer,
+            progress: Mutex::new(progress),
+            listed: AtomicBool::new(false),
+            parent,
+            children: Children::default(),
+        })
     }
 
     pub fn id(&self) -> TxnId {
@@ -73,6 +123,16 @@ impl Entry {
     /// The commit status that versions written by this transaction point to.
     pub fn writer(&self) -> &Arc<Writer> {
         &self.writer
+    }
+
+    /// The transaction that it is nested in.
+    pub fn parent(&self) -> Option<&Arc<Entry>> {
+        self.parent.as_ref()
+    }
+
+    /// Whether it was ever listed: it has changed something, or a child left it a change.
+    pub fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
     }
 
     /// The entry's latch: held while one record is appended.
@@ -90,8 +150,34 @@ pub(crate) struct Table {
 impl Table {
     /// Lists `entry`. Its owner calls this before its first change is stamped or logged.
     pub fn insert(&self, entry: &Arc<Entry>) {
-        let before = self.entries.lock().insert(entry.id, Arc::clone(entry));
-        assert!(before.is_none(), "transaction {} is listed twice", entry.id);
+        insert(&mut self.entries.lock(), entry);
+    }
+
+    /// Merges a child into its parent: `append` puts the record into the log and into both
+    /// entries, if the child has records, and in the same step the parent takes over the child's
+    /// first LSN and place. Whoever looks at the table sees both before, or the parent after (N2).
+    pub fn merge(
+        &self,
+        child: &Entry,
+        parent: &Arc<Entry>,
+        append: impl FnOnce(&mut Progress, &mut Progress) -> Result<(), TxnError>,
+    ) -> Result<(), TxnError> {
+        let mut entries = self.entries.lock();
+        let mut theirs = child.progress();
+        let mut ours = parent.progress();
+        if theirs.last != Lsn::NONE {
+            append(&mut theirs, &mut ours)?;
+        }
+        theirs.phase = Phase::Ended;
+        if ours.first.is_none() || theirs.first < ours.first {
+            ours.first = theirs.first;
+        }
+        drop((theirs, ours));
+        if !parent.is_listed() {
+            insert(&mut entries, parent);
+        }
+        entries.remove(&child.id);
+        Ok(())
     }
 
     /// Takes a transaction off the list, after its outcome is published.
@@ -101,6 +187,12 @@ impl Table {
 
     pub fn len(&self) -> usize {
         self.entries.lock().len()
+    }
+
+    /// How many of them are not just waiting for a coordinator.
+    pub fn unprepared(&self) -> usize {
+        let entries = self.entries.lock();
+        entries.values().filter(|entry| entry.progress().phase != Phase::Prepared).count()
     }
 
     /// The lowest `first` of all listed transactions.
@@ -126,10 +218,16 @@ impl Table {
                 id: entry.id,
                 first: progress.first,
                 last: progress.last,
-                undo_next: progress.undo_next,
+                undo_next: progress.undo.next,
                 state,
             })
         });
         open.collect()
     }
+}
+
+fn insert(entries: &mut BTreeMap<TxnId, Arc<Entry>>, entry: &Arc<Entry>) {
+    let before = entries.insert(entry.id, Arc::clone(entry));
+    assert!(before.is_none(), "transaction {} is listed twice", entry.id);
+    entry.listed.store(true, Ordering::Release);
 }

@@ -11,7 +11,8 @@ use campanile_lock::OwnerInfo;
 
 use crate::error::TxnError;
 use crate::locks::Holder;
-use crate::table::{Entry, Phase};
+use crate::nested::Nesting;
+use crate::table::{Entry, Phase, Position};
 use crate::versions::VersionList;
 use crate::volatile::VolatileUndo;
 
@@ -92,20 +93,21 @@ pub struct Txn {
     pub(crate) options: TxnOptions,
     /// When its time is up, on the environment's clock.
     pub(crate) deadline_us: Option<u64>,
-    pub(crate) listed: bool,
     pub(crate) holder: Option<Holder>,
     pub(crate) volatile: VolatileUndo,
     pub(crate) versions: VersionList,
     failure: Option<String>,
+    /// Counts it among its parent's children; goes after the locks.
+    _nesting: Option<Nesting>,
 }
 
 impl Txn {
-    pub(crate) fn new(entry: Arc<Entry>, options: TxnOptions, listed: bool) -> Txn {
+    pub(crate) fn new(entry: Arc<Entry>, options: TxnOptions) -> Txn {
         Txn {
+            _nesting: Nesting::begin(&entry),
             entry,
             options,
             deadline_us: None,
-            listed,
             holder: None,
             volatile: VolatileUndo::default(),
             versions: VersionList::default(),
@@ -131,16 +133,26 @@ impl Txn {
         self.entry.progress().last
     }
 
-    /// The next of its records to undo.
+    /// The next record to undo, its own or one of a child merged into it.
     #[must_use]
     pub fn undo_next(&self) -> Lsn {
-        self.entry.progress().undo_next
+        self.position().next
+    }
+
+    /// Where a rollback of it is.
+    pub(crate) fn position(&self) -> Position {
+        self.entry.progress().undo
+    }
+
+    /// A rollback goes on with another record of the same chain; nothing was undone.
+    pub(crate) fn step_to(&mut self, next: Lsn) {
+        self.entry.progress().undo.next = next;
     }
 
     /// True if it has changed something.
     #[must_use]
     pub fn has_changes(&self) -> bool {
-        self.listed
+        self.entry.is_listed()
     }
 
     /// Says that a statement of this transaction stopped half-way: from now on it can only be
@@ -162,6 +174,7 @@ impl Txn {
     /// Fails unless new changes are allowed.
     pub(crate) fn check_open(&self) -> Result<(), TxnError> {
         assert!(self.entry.progress().phase == Phase::Active, "{} takes no changes", self.id());
+        self.assert_childless();
         match &self.failure {
             None => Ok(()),
             Some(why) => Err(TxnError::MustRollBack { txn: self.id(), why: why.clone() }),

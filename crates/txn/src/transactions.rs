@@ -19,7 +19,7 @@ use campanile_wal::{Clock, ControlFile, Poison, Wal};
 use crate::checkpoint::CheckpointState;
 use crate::error::TxnError;
 use crate::file_ops::PendingFiles;
-use crate::resume::PreparedList;
+use crate::prepare::PreparedList;
 use crate::rollback::LogicalUndo;
 use crate::snapshot::{Register, Snapshot};
 use crate::space::SpaceHints;
@@ -135,11 +135,17 @@ impl Transactions {
     pub fn begin(&self, options: TxnOptions) -> Result<Txn, TxnError> {
         self.poison().check()?;
         self.stats.begun.one_more();
-        let id = TxnId(self.next_txn.fetch_add(1, Ordering::Relaxed));
+        let id = self.take_txn_id();
         let timeout = options.timeout_us;
-        let mut txn = Txn::new(Entry::new(id), options, false);
+        let mut txn = Txn::new(Entry::new(id), options);
         txn.deadline_us = timeout.map(|timeout| self.clock.monotonic_us().saturating_add(timeout));
+        self.register(&mut txn);
         Ok(txn)
+    }
+
+    /// Takes a transaction number for good.
+    pub(crate) fn take_txn_id(&self) -> TxnId {
+        TxnId(self.next_txn.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Commits: when this returns, the changes are as durable as `durability` says and everybody
@@ -161,7 +167,14 @@ impl Transactions {
         self.commit_open(txn, durability)
     }
 
-    fn commit_open(&self, mut txn: Txn, durability: Durability) -> Result<Lsn, TxnError> {
+    pub(crate) fn commit_open(
+        &self,
+        mut txn: Txn,
+        durability: Durability,
+    ) -> Result<Lsn, TxnError> {
+        assert!(txn.entry.parent().is_none(), "{} is nested: commit_child", txn.id());
+        txn.assert_childless();
+        txn.take_over();
         let mut committed = Lsn::NONE;
         if txn.last_lsn() != Lsn::NONE {
             if planted::is(Bug::LocksReleasedBeforeCommit) {
@@ -175,7 +188,7 @@ impl Transactions {
                 Durability::NoSync => {}
             }
         }
-        if txn.listed {
+        if txn.has_changes() {
             let list = std::mem::take(&mut txn.versions);
             self.register.publish(txn.entry.writer(), list);
             self.table.remove(txn.id());
@@ -195,22 +208,34 @@ impl Transactions {
     /// works for any length of transaction. An error means that the environment is poisoned.
     pub fn abort(&self, mut txn: Txn) -> Result<(), TxnError> {
         self.poison().check()?;
+        self.roll_back(&mut txn)?;
+        if txn.last_lsn() != Lsn::NONE {
+            self.append(Some(&mut txn), Body::Abort)?;
+        }
+        self.end_rolled_back(txn);
+        Ok(())
+    }
+
+    /// Undoes all of a transaction.
+    pub(crate) fn roll_back(&self, txn: &mut Txn) -> Result<(), TxnError> {
+        txn.assert_childless();
+        txn.take_over();
         if planted::is(Bug::VersionsForgottenBeforeUndo) {
             self.register.versions.forget(txn.entry.writer(), std::mem::take(&mut txn.versions));
             campanile_sync::thread::yield_now();
         }
-        self.undo_above(&mut txn, Lsn::NONE, 0)?;
-        if txn.last_lsn() != Lsn::NONE {
-            self.append(Some(&mut txn), Body::Abort)?;
-        }
-        if txn.listed {
+        self.undo_above(txn, Lsn::NONE, 0)
+    }
+
+    /// Takes a transaction off the table whose abort record is in the log.
+    pub(crate) fn end_rolled_back(&self, mut txn: Txn) {
+        if txn.has_changes() {
             let list = std::mem::take(&mut txn.versions);
             self.register.versions.forget(txn.entry.writer(), list);
             self.table.remove(txn.id());
         }
         self.stats.aborted.one_more();
         drop(txn.holder.take());
-        Ok(())
     }
 
     /// A read-only view of this moment.
@@ -255,6 +280,7 @@ impl Transactions {
     pub fn stats(&self) -> TxnStats {
         TxnStats {
             active: self.table.len() as u64,
+            prepared: self.prepared_list.len() as u64,
             snapshots: self.register.live() as u64,
             version_bytes: self.register.versions.memory() as u64,
             ..self.stats.read()

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use campanile_format::record::Undo;
 use campanile_format::{FileId, OverflowRef, Value};
@@ -50,19 +50,47 @@ pub enum Seen {
     Before(Before),
 }
 
-/// The commit status of one writer: all its versions point here, so that one store publishes
-/// them all.
+/// Who wrote a version: a transaction, which may be nested in others. All versions of a family
+/// share one commit status, so that one store publishes them all.
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
-    /// 0 until the commit is published, then its place in commit order.
-    sequence: AtomicU64,
+    /// Shared with those that it is nested in: 0 until the outermost commit is published, then
+    /// its place in commit order.
+    sequence: Arc<AtomicU64>,
+    /// The parent, once it has committed into it: its versions are the parent's now.
+    merged: OnceLock<Arc<Writer>>,
     /// Its versions were dropped for lack of memory.
     spilled: AtomicBool,
 }
 
 impl Writer {
+    /// A writer nested in `parent`.
+    pub fn nested(parent: &Writer) -> Arc<Writer> {
+        Arc::new(Writer { sequence: Arc::clone(&parent.sequence), ..Writer::default() })
+    }
+
     pub fn publish(&self, sequence: u64) {
         self.sequence.store(sequence, Ordering::Release);
+    }
+
+    /// Its versions are `parent`'s from now on.
+    pub fn merge_into(&self, parent: &Arc<Writer>) {
+        let first = self.merged.set(Arc::clone(parent)).is_ok();
+        assert!(first, "a nested transaction commits once");
+    }
+
+    /// Whether this writer's versions are those of `other`: it is it, or was merged into it.
+    fn belongs_to(&self, other: &Writer) -> bool {
+        let mut one = self;
+        while let Some(parent) = one.merged.get() {
+            one = parent;
+        }
+        std::ptr::eq(one, other)
+    }
+
+    /// Whether both become visible at the same moment.
+    fn is_family(&self, other: &Writer) -> bool {
+        Arc::ptr_eq(&self.sequence, &other.sequence)
     }
 
     fn visible_at(&self, read_sequence: u64) -> bool {
@@ -84,6 +112,24 @@ pub(crate) struct VersionList {
     memory: usize,
     /// Files of which every key counts as changed.
     wide: Vec<FileId>,
+}
+
+impl VersionList {
+    /// Takes over what a nested transaction published, which is merged already.
+    pub fn take_over(&mut self, child: VersionList) {
+        let VersionList { keys, memory, wide } = child;
+        if self.keys.is_empty() {
+            self.keys = keys;
+        } else {
+            self.keys.extend(keys);
+        }
+        self.memory += memory;
+        for file in wide {
+            if !self.wide.contains(&file) {
+                self.wide.push(file);
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -109,6 +155,15 @@ struct WideVersion {
     writer: Arc<Writer>,
     file: FileId,
     wide: Wide,
+}
+
+/// In which order changes of one transaction are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// As they are made: the first before-image of a key stays.
+    Onward,
+    /// From the last to the first: the last to come stays.
+    Backward,
 }
 
 /// Versions that were published but may be missed by a snapshot.
@@ -156,6 +211,21 @@ impl Versions {
 
     /// Publishes what `undo` would restore, before the page is changed, under the page's latch.
     pub fn publish(&self, writer: &Arc<Writer>, list: &mut VersionList, undo: &Undo<'_>) {
+        self.publish_in(writer, list, undo, Order::Onward);
+    }
+
+    /// The same for a transaction whose changes are looked at from the last to the first.
+    pub fn publish_older(&self, writer: &Arc<Writer>, list: &mut VersionList, undo: &Undo<'_>) {
+        self.publish_in(writer, list, undo, Order::Backward);
+    }
+
+    fn publish_in(
+        &self,
+        writer: &Arc<Writer>,
+        list: &mut VersionList,
+        undo: &Undo<'_>,
+        order: Order,
+    ) {
         let (file, key, before) = match undo {
             Undo::Insert { file, key } => (*file, *key, Before::Absent),
             Undo::Replace { file, key, old } | Undo::Delete { file, key, old } => {
@@ -174,7 +244,7 @@ impl Versions {
         if self.memory().saturating_add(cost) > self.budget {
             return self.spill(writer, list, file);
         }
-        self.insert(writer, list, (file, Box::from(key)), before, cost);
+        self.insert(writer, list, (file, Box::from(key)), before, order);
     }
 
     fn insert(
@@ -183,13 +253,22 @@ impl Versions {
         list: &mut VersionList,
         key: Key,
         before: Before,
-        cost: usize,
+        order: Order,
     ) {
+        let cost = key.1.len() + before.memory() + VERSION_OVERHEAD;
         let mut shard = self.shard(&key).lock();
         let key = Arc::new(key);
         let chain = shard.entry(Arc::clone(&key)).or_default();
-        // The first before-image of a transaction is the one that others must see.
-        if chain.iter().any(|version| Arc::ptr_eq(&version.writer, writer)) {
+        // The first before-image of a transaction, or of one that it is nested in, is the one that
+        // others must see; and whatever of a nested one is undone is undone to that.
+        if let Some(own) = chain.iter_mut().find(|version| version.writer.is_family(writer)) {
+            if order == Order::Backward {
+                let (new, old) = (before.memory(), own.before.memory());
+                list.memory = list.memory + new - old;
+                self.memory.fetch_add(new, Ordering::Relaxed);
+                self.memory.fetch_sub(old, Ordering::Relaxed);
+                own.before = before;
+            }
             return;
         }
         chain.push(Version { writer: Arc::clone(writer), before });
@@ -257,7 +336,7 @@ impl Versions {
         self.withdraw_keys(writer, &list.keys, list.memory);
         if !list.wide.is_empty() {
             let mut all = self.wide.lock();
-            all.retain(|one| !Arc::ptr_eq(&one.writer, writer));
+            all.retain(|one| !one.writer.belongs_to(writer));
             self.wide_count.store(all.len(), Ordering::Release);
         }
     }
@@ -266,7 +345,7 @@ impl Versions {
         for key in keys {
             let mut shard = self.shard(key).lock();
             if let Some(chain) = shard.get_mut(key) {
-                chain.retain(|version| !Arc::ptr_eq(&version.writer, writer));
+                chain.retain(|version| !version.writer.belongs_to(writer));
                 if chain.is_empty() {
                     shard.remove(key);
                 }

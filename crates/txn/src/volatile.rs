@@ -28,6 +28,19 @@ impl VolatileUndo {
         self.entries.push((self.count, bytes));
     }
 
+    /// Appends what a nested transaction did.
+    pub fn take_over(&mut self, child: VolatileUndo) {
+        for (_, bytes) in child.entries {
+            self.count += 1;
+            self.entries.push((self.count, bytes));
+        }
+    }
+
+    /// How many changes there are to undo.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// What a savepoint taken now remembers.
     pub fn mark(&self) -> u64 {
         self.count

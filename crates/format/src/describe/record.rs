@@ -31,8 +31,12 @@ fn body(body: &Body<'_>) -> Fields {
         Body::Update { changes, undo } => {
             vec![("changes", pages(changes)), ("undo", Shown::Nested(shown_undo(undo)))]
         }
-        Body::Compensate { undo_next, changes, action } => {
-            let mut fields = vec![lsn("undo_next", *undo_next), ("changes", pages(changes))];
+        Body::Compensate { undo_next, within, changes, action } => {
+            let mut fields = vec![lsn("undo_next", *undo_next)];
+            if !within.is_none() {
+                fields.push(lsn("within", *within));
+            }
+            fields.push(("changes", pages(changes)));
             if let FileAction::RemoveFile(removed) = action {
                 fields.push(file("remove_file", *removed));
             }
@@ -44,6 +48,12 @@ fn body(body: &Body<'_>) -> Fields {
         Body::ChildCommit { child, child_last } => {
             vec![number("child", child.0), lsn("child_last", *child_last)]
         }
+        Body::EnterChild { child, undo_next, merge, within } => vec![
+            number("child", child.0),
+            lsn("undo_next", *undo_next),
+            lsn("merge", *merge),
+            lsn("within", *within),
+        ],
         Body::FileCreate { file: created, durable } => {
             vec![file("file", *created), ("durable", Shown::Flag(*durable))]
         }

@@ -54,7 +54,7 @@ fn decode_body<'a>(header: &FrameHeader, payload: &'a [u8]) -> Result<Body<'a>, 
     }
     let reader = &mut Reader::new(payload);
     let body = match header.kind {
-        kind::UPDATE | kind::COMPENSATE => {
+        kind::UPDATE | kind::COMPENSATE | kind::COMPENSATE_WITHIN => {
             AccessMethod::from_code(header.access_method, WHAT)?;
             decode_paged(header.kind, reader)?
         }
@@ -74,10 +74,23 @@ fn decode_paged<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Forma
         let undo = decode_undo(reader, &changes)?;
         return Ok(Body::Update { changes, undo });
     }
+    let within = match kind {
+        kind::COMPENSATE_WITHIN => decode_within(reader)?,
+        _ => Lsn::NONE,
+    };
     let undo_next = Lsn(reader.u64("next record to undo")?);
     let changes = decode_changes(reader)?;
     let action = decode_action(reader)?;
-    Ok(Body::Compensate { undo_next, changes, action })
+    Ok(Body::Compensate { undo_next, within, changes, action })
+}
+
+/// Where a rollback went into a child; there is another kind for those that did not.
+fn decode_within(reader: &mut Reader<'_>) -> Result<Lsn, Corrupt> {
+    let at = reader.position();
+    match Lsn(reader.u64("entry into the child")?) {
+        Lsn::NONE => Err(Corrupt::new("entry into the child", at)),
+        within => Ok(within),
+    }
 }
 
 /// Records that change no page.
@@ -95,6 +108,12 @@ fn decode_plain<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Forma
         kind::CHILD_COMMIT => Body::ChildCommit {
             child: TxnId(reader.u64("child transaction")?),
             child_last: Lsn(reader.u64("child's last record")?),
+        },
+        kind::ENTER_CHILD => Body::EnterChild {
+            child: TxnId(reader.u64("child transaction")?),
+            undo_next: Lsn(reader.u64("next record to undo")?),
+            merge: Lsn(reader.u64("commit of the child")?),
+            within: Lsn(reader.u64("entry into the child")?),
         },
         kind::FILE_CREATE => Body::FileCreate {
             file: FileId(reader.u32("file id")?),

@@ -73,7 +73,10 @@ fn encode_body(body: &Body<'_>, writer: &mut Writer<'_>) {
             encode_changes(changes, writer);
             encode_undo(undo, changes, writer);
         }
-        Body::Compensate { undo_next, changes, action } => {
+        Body::Compensate { undo_next, within, changes, action } => {
+            if !within.is_none() {
+                writer.u64(within.0);
+            }
             writer.u64(undo_next.0);
             encode_changes(changes, writer);
             encode_action(action, writer);
@@ -90,6 +93,12 @@ fn encode_body(body: &Body<'_>, writer: &mut Writer<'_>) {
         Body::ChildCommit { child, child_last } => {
             writer.u64(child.0);
             writer.u64(child_last.0);
+        }
+        Body::EnterChild { child, undo_next, merge, within } => {
+            writer.u64(child.0);
+            writer.u64(undo_next.0);
+            writer.u64(merge.0);
+            writer.u64(within.0);
         }
         Body::FileCreate { file, durable } => {
             writer.u32(file.0);

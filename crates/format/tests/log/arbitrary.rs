@@ -134,14 +134,17 @@ fn body() -> impl Strategy<Value = Body<'static>> {
     let action = prop_oneof![Just(FileAction::None), file().prop_map(FileAction::RemoveFile)];
     prop_oneof![
         4 => (changes(), undo()).prop_map(|(changes, undo)| Body::Update { changes, undo }),
-        2 => (lsn(), changes(), action).prop_map(|(undo_next, changes, action)| {
-            Body::Compensate { undo_next, changes, action }
+        2 => (lsn(), lsn(), changes(), action).prop_map(|(undo_next, within, changes, action)| {
+            Body::Compensate { undo_next, within, changes, action }
         }),
         1 => (any::<u64>(), lsn()).prop_map(|(time_us, durable)| Body::Commit { time_us, durable }),
         1 => Just(Body::Abort),
         1 => (bytes(130), any::<u64>()).prop_map(|(gid, time_us)| Body::Prepare { gid, time_us }),
         1 => (any::<u64>(), lsn()).prop_map(|(child, child_last)| {
             Body::ChildCommit { child: TxnId(child), child_last }
+        }),
+        1 => (any::<u64>(), lsn(), lsn(), lsn()).prop_map(|(child, undo_next, merge, within)| {
+            Body::EnterChild { child: TxnId(child), undo_next, merge, within }
         }),
         1 => (file(), any::<bool>()).prop_map(|(file, durable)| Body::FileCreate { file, durable }),
         1 => file().prop_map(|file| Body::FileRemove { file }),

@@ -131,16 +131,37 @@ fn compensations() -> impl Iterator<Item = (&'static str, Body<'static>)> {
     let ghost = PageOp::LeafGhost { slot: 4, ghost: true };
     let pages = Body::Compensate {
         undo_next: Lsn::new(2, 512),
-        changes: vec![change(2, AT, vec![ghost])],
+        within: Lsn::NONE,
+        changes: vec![change(2, AT, vec![ghost.clone()])],
         action: FileAction::None,
     };
     let file = Body::Compensate {
         undo_next: Lsn::NONE,
+        within: Lsn::NONE,
         changes: Vec::new(),
         action: FileAction::RemoveFile(FILE),
     };
+    let within = Body::Compensate {
+        undo_next: Lsn::new(2, 512),
+        within: Lsn::new(3, 600),
+        changes: vec![change(2, AT, vec![ghost])],
+        action: FileAction::None,
+    };
     let child = Body::ChildCommit { child: TxnId(78), child_last: Lsn::new(3, 560) };
-    [("compensate", pages), ("compensate-file", file), ("child-commit", child)].into_iter()
+    let enter = Body::EnterChild {
+        child: TxnId(78),
+        undo_next: Lsn::new(3, 560),
+        merge: Lsn::new(3, 580),
+        within: Lsn::NONE,
+    };
+    [
+        ("compensate", pages),
+        ("compensate-file", file),
+        ("compensate-within", within),
+        ("child-commit", child),
+        ("enter-child", enter),
+    ]
+    .into_iter()
 }
 
 fn bookkeeping() -> impl Iterator<Item = (&'static str, Body<'static>)> {

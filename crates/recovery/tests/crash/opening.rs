@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use campanile_format::FileId;
-use campanile_format::record::{Body, Record};
 use campanile_recovery::{OpenOptions, Outcome, Phase, Progress, RecoveryError, dry_run, open};
 use campanile_txn::{CheckpointKind, Durability, TxnError, TxnOptions};
 use campanile_vfs::sim::{CrashChoice, SimDisk, SimOptions};
@@ -137,18 +136,16 @@ fn prepared_transactions_are_kept_through_checkpoints_and_crashes() {
     let txns = Arc::clone(&life.txns);
     let mut txn = txns.begin(TxnOptions::default()).unwrap();
     toy::put(&txns, &mut txn, FileId(16), b"prepared", b"value").unwrap();
-    let prepare = Body::Prepare { gid: b"order 66", time_us: 1 };
-    let record = Record { txn: txn.id(), prev: txn.last_lsn(), body: prepare };
-    let lsn = txns.wal().append(&record).unwrap();
-    txns.wal().flush(lsn).unwrap();
+    let id = txn.id();
+    txns.prepare(txn, b"order 66").unwrap();
     life.die();
     let mut disk = disk;
     for _ in 0..3 {
         disk = disk.reboot(CrashChoice::Nothing);
         let opened = open_disk(&disk).unwrap();
         let prepared = opened.transactions.prepared();
-        assert_eq!((prepared[0].id, prepared[0].gid.as_slice()), (txn.id(), &b"order 66"[..]));
-        assert_eq!(opened.report.prepared[0].gid, "order 66");
+        assert_eq!((prepared[0].id, prepared[0].gid.as_slice()), (id, &b"order 66"[..]));
+        assert_eq!(opened.report.prepared[0].gid.as_deref(), Some("order 66"));
         assert_eq!(opened.report.undo.transactions, 0);
         // Its log stays, whatever is logged meanwhile.
         let mut life = Life::begin(&disk, opened, State::from([(17, (true, Default::default()))]));

@@ -103,6 +103,13 @@ impl PurgeReport {
     }
 }
 
+/// The file that the graveyard's row with this key gives up as a whole, if it does.
+#[must_use]
+pub fn buried_file(key: &[u8]) -> Option<FileId> {
+    let grave = Grave::decode(key, &[0; 4])?;
+    grave.is_whole_file().then_some(grave.file)
+}
+
 impl Tree<'_> {
     /// Hands the extents of a value that `txn` deletes or replaces over to the graveyard.
     pub(crate) fn bury_value(&self, txn: &mut Txn, overflow: OverflowRef) -> Result<(), TreeError> {

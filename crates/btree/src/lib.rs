@@ -29,7 +29,7 @@ mod write;
 pub use cursor::Cursor;
 pub use error::TreeError;
 pub use forest::Forest;
-pub use graveyard::PurgeReport;
+pub use graveyard::{PurgeReport, buried_file};
 pub use range::Range;
 pub use stats::TreeStats;
 pub use tree::Tree;

@@ -29,7 +29,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn decode(name: &[u8], bytes: &[u8]) -> Result<Row> {
+    pub fn decode(name: &[u8], bytes: &[u8]) -> Result<Row> {
         let refuse = |error: campanile_format::FormatError| {
             let kind =
                 if error.is_corruption() { ErrorKind::Corrupt } else { ErrorKind::Unsupported };

@@ -58,6 +58,9 @@ fn kind_of_txn(error: &TxnError) -> ErrorKind {
         TxnError::SnapshotTooOld { .. } => ErrorKind::SnapshotTooOld,
         TxnError::FileFull { .. } | TxnError::OutOfFileIds => ErrorKind::Full,
         TxnError::StillActive { .. } => ErrorKind::Busy,
+        TxnError::NotPrepared { .. } => ErrorKind::NotFound,
+        TxnError::GidInUse { .. } => ErrorKind::AlreadyExists,
+        TxnError::BadGid { .. } | TxnError::NotPreparable { .. } => ErrorKind::InvalidArgument,
         TxnError::Undo(cause) => match cause.downcast_ref::<TreeError>() {
             Some(error) => kind_of_tree(error),
             None => ErrorKind::Internal,

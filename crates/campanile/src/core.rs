@@ -5,11 +5,12 @@
 //! transaction cannot slip in while the environment is being closed. Must never start a thread:
 //! that is `keeper`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use campanile_btree::{Forest, Tree};
-use campanile_format::FileId;
+use campanile_format::{FileId, TxnId};
 use campanile_sync::atomic::{AtomicU64, Ordering};
 use campanile_sync::{Mutex, RwLock};
 use campanile_txn::{CheckpointInfo, CheckpointKind, Transactions};
@@ -18,7 +19,7 @@ use campanile_vfs::{FileLock, Host, Poison};
 use crate::causes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::EnvironmentOptions;
-use crate::retired::Retired;
+use crate::retired::{Retired, Retirement};
 
 /// The layers of an open environment.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Core {
     pub forest: Arc<Forest>,
     pub txns: Arc<Transactions>,
     pub retired: Retired,
+    /// What the transactions that were prepared in this life retired.
+    pub prepared_retirements: Mutex<BTreeMap<TxnId, Vec<Retirement>>>,
     pub gate: Gate,
     /// Held while something is cleaned, and by whoever needs that nothing is.
     pub cleaning: Mutex<()>,

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod catalog;
+mod catalog_history;
 mod causes;
 mod core;
 mod cursor;
@@ -9,13 +10,16 @@ mod database;
 mod dump;
 mod environment;
 mod error;
+mod family;
 pub mod inspect;
 mod keeper;
 mod key_range;
 mod load;
+mod nested;
 mod options;
 mod overlay;
 mod owner;
+mod prepared;
 mod progress;
 mod range;
 mod retired;
@@ -38,7 +42,9 @@ pub use environment::{Checkpoint, Environment, Health};
 pub use error::{Error, ErrorKind, Result};
 pub use key_range::KeyRange;
 pub use load::{LoadOptions, LoadReport, LoadedDatabase};
+pub use nested::Nested;
 pub use options::{DatabaseOptions, Durability, EnvironmentOptions, VictimPolicy};
+pub use prepared::{Prepared, PreparedTransaction};
 pub use progress::{Progress, Step};
 pub use range::Range;
 pub use snapshot::Snapshot;

@@ -118,6 +118,7 @@ fn open(
         forest,
         txns,
         retired: Retired::default(),
+        prepared_retirements: Mutex::default(),
         gate: Gate::default(),
         cleaning: Mutex::new(()),
         upkeep: RwLock::new(()),

@@ -169,6 +169,8 @@ figures! {
         begun,
         /// Committed.
         committed,
+        /// Nested ones committed into their parent.
+        merged,
         /// Rolled back.
         aborted,
         /// Changes of pages.
@@ -177,6 +179,9 @@ figures! {
         checkpoints,
         /// Transactions that have changed something and not ended.
         active,
+        /// Prepared, and waiting for their coordinator: the log is kept from the first record of
+        /// the oldest; see [`Environment::prepared`](crate::Environment::prepared).
+        prepared,
         /// Snapshots that are open.
         snapshots,
         /// Memory of the versions that snapshots may read.

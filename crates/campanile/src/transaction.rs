@@ -16,7 +16,10 @@ use crate::causes;
 use crate::core::Core;
 use crate::environment::Shared;
 use crate::error::{Error, ErrorKind, Result};
+use crate::family::Family;
+use crate::nested::Nested;
 use crate::options::Durability;
+use crate::prepared::Prepared;
 use crate::retired::{Fate, Retirement};
 
 /// A read-write transaction, serializable: it behaves as if it ran alone.
@@ -45,14 +48,14 @@ pub struct Transaction {
     shared: Arc<Shared>,
     /// What `commit` promises.
     durability: Durability,
+    /// Its parent and its children.
+    family: Arc<Family>,
     /// Present until the transaction ends.
     state: Mutex<Option<State>>,
 }
 
 struct State {
     txn: Txn,
-    /// Files that this transaction made its databases leave, in order.
-    retirements: Vec<Retirement>,
     savepoints: Savepoints,
 }
 
@@ -95,8 +98,64 @@ impl Savepoints {
 
 impl Transaction {
     pub(crate) fn new(shared: Arc<Shared>, txn: Txn, durability: Durability) -> Transaction {
-        let state = State { txn, retirements: Vec::new(), savepoints: Savepoints::default() };
-        Transaction { shared, durability, state: Mutex::new(Some(state)) }
+        Transaction::within(None, shared, txn, durability)
+    }
+
+    fn within(
+        parent: Option<&Arc<Family>>,
+        shared: Arc<Shared>,
+        txn: Txn,
+        durability: Durability,
+    ) -> Transaction {
+        let family = Family::new(parent, &txn);
+        let state = State { txn, savepoints: Savepoints::default() };
+        Transaction { shared, durability, family, state: Mutex::new(Some(state)) }
+    }
+
+    /// Begins a transaction within this one; see [`Nested`]. It takes over this one's options.
+    ///
+    /// While nested transactions are open this one may be read through, but that waits for what
+    /// they have changed.
+    pub fn nested(&self) -> Result<Nested<'_>> {
+        let core = self.core();
+        core.check_writable()?;
+        core.gate.enter()?;
+        match self.family.begin_child(core) {
+            Ok(txn) => {
+                let shared = Arc::clone(&self.shared);
+                let inner = Transaction::within(Some(&self.family), shared, txn, self.durability);
+                Ok(Nested::new(inner, self))
+            }
+            Err(error) => {
+                core.gate.leave();
+                Err(error)
+            }
+        }
+    }
+
+    /// Prepares the transaction to follow a coordinator's decision: when this returns it survives
+    /// a power cut that it can be committed as well as rolled back, in this life of the
+    /// environment or any later one, whatever happens to the process.
+    ///
+    /// Until then its locks stay, nobody sees what it changed, and the log is kept from its first
+    /// record on. `gid` is the coordinator's name for it, 1 to 256 bytes; no two transactions that
+    /// wait have the same.
+    ///
+    /// After an error the transaction is rolled back: if the id is taken
+    /// ([`ErrorKind::AlreadyExists`]) or of no possible length, if the transaction is nested, or
+    /// if it changed databases that are not durable ([`ErrorKind::InvalidArgument`]).
+    pub fn prepare(self, gid: &[u8]) -> Result<Prepared> {
+        let txn = self.take()?;
+        let core = self.core();
+        let id = txn.id();
+        // Known before anybody can resolve it.
+        core.prepared_retirements.lock().insert(id, self.family.take_retired());
+        let prepared = core.txns.prepare(txn, gid).map_err(causes::txn);
+        if prepared.is_err() {
+            core.prepared_retirements.lock().remove(&id);
+        }
+        self.family.leave(core);
+        prepared.map(|_| Prepared::new(&self.shared, gid))
     }
 
     /// Its number, unique in this environment for ever: what log and messages call it.
@@ -118,17 +177,43 @@ impl Transaction {
 
     /// Commits with a promise of its own.
     pub fn commit_with(self, durability: Durability) -> Result<Lsn> {
-        let state = self.state.lock().take();
-        let State { txn, retirements, .. } = state.expect("a transaction ends once");
+        let txn = self.take()?;
         let core = self.core();
+        if self.family.is_nested() {
+            return self.commit_into_parent(txn);
+        }
+        let retirements = self.family.take_retired();
         let durability = match durability {
             Durability::Sync => campanile_txn::Durability::Sync,
             Durability::WriteNoSync => campanile_txn::Durability::WriteNoSync,
             Durability::NoSync => campanile_txn::Durability::NoSync,
         };
         let result = core.retired.publish(&retirements, || core.txns.commit(txn, durability));
-        core.gate.leave();
+        self.family.leave(core);
         result.map_err(causes::txn)
+    }
+
+    fn commit_into_parent(&self, txn: Txn) -> Result<Lsn> {
+        let core = self.core();
+        let result = match self.family.check_alive() {
+            Err(error) => core.txns.abort(txn).map_err(causes::txn).and(Err(error)),
+            Ok(()) => {
+                // Before the locks go to the parent: whoever gets one next must know.
+                if txn.failure().is_none() {
+                    self.family.hand_retired_on();
+                }
+                core.txns.commit_child(txn).map_err(causes::txn)
+            }
+        };
+        self.family.leave(core);
+        result
+    }
+
+    /// Takes the transaction out, to end it. With children open that has to wait for them: it will
+    /// be rolled back then, and this fails.
+    fn take(&self) -> Result<Txn> {
+        let state = self.state.lock().take();
+        self.family.end(state.expect("a transaction ends once").txn)
     }
 
     /// Rolls back: nothing of it happened.
@@ -142,11 +227,12 @@ impl Transaction {
     /// Marks a place to which the transaction can be rolled back.
     pub fn savepoint(&mut self) -> Result<Savepoint> {
         self.core().check_open()?;
+        self.family.check_childless()?;
         Ok(self.with(|state| Savepoint {
             txn: self.identity(state),
             number: state.savepoints.take(),
             inner: self.core().txns.savepoint(&state.txn),
-            retirements: state.retirements.len(),
+            retirements: self.family.retired(),
         }))
     }
 
@@ -154,6 +240,7 @@ impl Transaction {
     /// are kept.
     pub fn rollback_to(&mut self, savepoint: &Savepoint) -> Result<()> {
         self.core().check_open()?;
+        self.family.check_childless()?;
         self.with(|state| {
             let refuse = |what| Err(Error::new(ErrorKind::InvalidArgument, what));
             if savepoint.txn != self.identity(state) {
@@ -164,7 +251,7 @@ impl Transaction {
             }
             let txns = &self.core().txns;
             txns.rollback_to(&mut state.txn, &savepoint.inner).map_err(causes::txn)?;
-            state.retirements.truncate(savepoint.retirements);
+            self.family.keep_retired(savepoint.retirements);
             state.savepoints.roll_back_to(savepoint.number);
             Ok(())
         })
@@ -191,6 +278,8 @@ impl Transaction {
     pub(crate) fn write<T>(&self, body: impl FnOnce(&Core, &mut Txn) -> Result<T>) -> Result<T> {
         let core = self.core();
         core.check_writable()?;
+        self.family.check_alive()?;
+        self.family.check_childless()?;
         self.with(|state| body(core, &mut state.txn))
     }
 
@@ -223,20 +312,22 @@ impl Transaction {
 
     /// Remembers that a database left a file.
     pub(crate) fn retire(&self, file: FileId, fate: Fate) {
-        self.with(|state| state.retirements.push(Retirement { file, fate }));
+        self.family.retire(Retirement { file, fate });
     }
 
     /// The file that a handle opened on `file` means here.
     pub(crate) fn resolve(&self, file: FileId) -> Option<FileId> {
         let retired = &self.core().retired;
-        self.with(|state| retired.resolve(file, retired.newest(), &state.retirements))
+        retired.resolve(file, retired.newest(), &self.family.seen_retired())
     }
 
     fn end(&self) -> Result<()> {
         let Some(State { txn, .. }) = self.state.lock().take() else { return Ok(()) };
         let core = self.core();
+        // Put off until the last child has ended: then it is rolled back, and counted out.
+        let Ok(txn) = self.family.end(txn) else { return Ok(()) };
         let result = core.txns.abort(txn).map_err(causes::txn);
-        core.gate.leave();
+        self.family.leave(core);
         result
     }
 }

@@ -25,6 +25,7 @@ pub use apply::{By, Change};
 pub use checkpoint::{CheckpointInfo, CheckpointKind, log_distance};
 pub use error::TxnError;
 pub use flush_log_first::FlushLogFirst;
+pub use nested::Parent;
 pub use prepare::{GID_BYTES_MAX, PreparedTxn};
 pub use rollback::LogicalUndo;
 pub use snapshot::Snapshot;

@@ -75,7 +75,22 @@ impl Drop for Nesting {
     }
 }
 
+/// A transaction, for whoever begins others in it while it is in use.
+#[derive(Clone, Debug)]
+pub struct Parent {
+    entry: Arc<Entry>,
+    options: TxnOptions,
+    deadline_us: Option<u64>,
+}
+
 impl Txn {
+    /// Itself as a parent: its children have its options and its time.
+    #[must_use]
+    pub fn as_parent(&self) -> Parent {
+        let (options, deadline_us) = (self.options.clone(), self.deadline_us);
+        Parent { entry: Arc::clone(&self.entry), options, deadline_us }
+    }
+
     /// How many transactions nested in it have not ended. While there are any it may read, but not
     /// write, take or return to savepoints, or end: its children's changes stand above its own.
     #[must_use]
@@ -116,14 +131,19 @@ impl Transactions {
     ///
     /// End it by [`commit_child`](Self::commit_child) or [`abort`](Self::abort) before its parent
     /// goes on.
-    pub fn begin_child(&self, parent: &Txn, options: TxnOptions) -> Result<Txn, TxnError> {
+    pub fn begin_child(&self, parent: &Txn) -> Result<Txn, TxnError> {
+        self.begin_child_of(&parent.as_parent())
+    }
+
+    /// [`begin_child`](Self::begin_child) while the parent may be waiting for a lock.
+    pub fn begin_child_of(&self, parent: &Parent) -> Result<Txn, TxnError> {
         self.poison().check()?;
-        if let Some(why) = parent.failure() {
-            return Err(TxnError::MustRollBack { txn: parent.id(), why: why.to_owned() });
-        }
-        assert!(parent.entry.progress().phase == Phase::Active, "{} has ended", parent.id());
+        let Parent { entry: parent, options, deadline_us } = parent;
+        assert!(parent.progress().phase == Phase::Active, "{} has ended", parent.id());
         self.cells().begun.one_more();
-        let mut child = Txn::new(Entry::nested(self.take_txn_id(), &parent.entry), options);
+        let entry = Entry::nested(self.take_txn_id(), parent);
+        let mut child = Txn::new(entry, options.clone());
+        child.deadline_us = *deadline_us;
         self.register(&mut child);
         Ok(child)
     }

@@ -58,6 +58,7 @@ fn options(page_bytes: u32, log_file_bytes: u32) -> EnvironmentOptions {
         .page_bytes(page_bytes)
         .cache_bytes(64 * page_bytes as usize)
         .log_file_bytes(log_file_bytes)
+        .log_block_bytes(512)
         .log_buffer_bytes(2048)
         .version_bytes(64 * 1024)
 }
@@ -408,6 +409,7 @@ fn continue_log(disk: &Arc<SimDisk>) -> Wal {
     let end = find_end(&logs, control.redo, control.durable).expect("an end");
     let options = WalOptions {
         file_bytes: control.log_file_bytes,
+        block_bytes: 512,
         ..WalOptions::new(dir, environment, timeline)
     };
     Wal::open(&host, &Poison::new(), options, end.start()).expect("goes on")

@@ -14,6 +14,7 @@ pub fn tiny() -> campanile::EnvironmentOptions {
         .page_bytes(512)
         .cache_bytes(32 * 512)
         .log_file_bytes(16 * 1024)
+        .log_block_bytes(512)
         .log_buffer_bytes(2048)
         // Background checkpoints come often, while transactions run and pages are dirty.
         .checkpoint_log_bytes(12 * 1024)

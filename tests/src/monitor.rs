@@ -10,8 +10,9 @@
 //! M5  The control file never names a redo point or checkpoint that the log has not made durable.
 
 use campanile_format::control::{CONTROL_SLOT_BYTES, Control};
+use campanile_format::frame::FRAME_BYTES;
 use campanile_format::limits::PAGE_HEADER_BYTES;
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
+use campanile_format::log_file::LogFileHeader;
 use campanile_format::meta::{FILE_FLAGS_AT, FLAG_NOT_DURABLE};
 use campanile_format::{Lsn, names, page};
 use campanile_vfs::{Call, CallKind, Observer, Outcome};
@@ -108,9 +109,10 @@ impl Observer for Monitor {
                 }
                 if let Some(number) = names::parse_log_file(&target) {
                     watched.unlisted.insert(number);
-                    // Made ready as a spare: the header is all there is, and it is durable.
-                    let header = u64::from(FIRST_RECORD_OFFSET);
-                    watched.logs.insert(number, Extent { written: header, durable: header });
+                    let made = watched.spares.remove(&name).unwrap_or_default();
+                    let whole = made.durable > 0 && made.durable == made.written;
+                    assert!(whole, "M4: {name} becomes {target} before it is durable");
+                    watched.logs.insert(number, made);
                 }
             }
             _ => {}
@@ -178,6 +180,10 @@ impl Watched {
         if let Some(number) = names::parse_log_file(name) {
             let log = self.logs.entry(number).or_default();
             log.written = log.written.max(offset + bytes.len() as u64);
+        } else if name.starts_with("spare.") {
+            let spare = self.spares.entry(name.to_owned()).or_default();
+            let end = offset + bytes.len() as u64;
+            spare.written = if offset == 0 { new_file_end(bytes) } else { spare.written.max(end) };
         }
     }
 
@@ -187,9 +193,23 @@ impl Watched {
         {
             log.durable = log.written;
         }
+        if let Some(spare) = self.spares.get_mut(name) {
+            spare.durable = spare.written;
+        }
         if name == names::CONTROL {
             self.redo_durable = self.redo_written.or(self.redo_durable);
         }
+    }
+}
+
+/// How far the log is in a file that begins with `bytes`: a header alone is followed by zeros in
+/// which no record stands yet.
+fn new_file_end(bytes: &[u8]) -> u64 {
+    match LogFileHeader::decode(bytes) {
+        Ok(header) if bytes.len() <= header.block_bytes as usize + FRAME_BYTES => {
+            header.block_bytes.into()
+        }
+        _ => bytes.len() as u64,
     }
 }
 

@@ -33,6 +33,8 @@ pub struct EnvironmentOptions {
     pub(crate) page_bytes: u32,
     pub(crate) cache_bytes: usize,
     pub(crate) log_file_bytes: u32,
+    pub(crate) log_block_bytes: u32,
+    pub(crate) power_safe_overwrite: bool,
     pub(crate) log_buffer_bytes: usize,
     pub(crate) checkpoint_log_bytes: u64,
     pub(crate) checkpoint_interval: Duration,
@@ -62,6 +64,8 @@ impl Default for EnvironmentOptions {
             page_bytes: 8192,
             cache_bytes: 256 << 20,
             log_file_bytes: 64 << 20,
+            log_block_bytes: 4096,
+            power_safe_overwrite: false,
             log_buffer_bytes: 4 << 20,
             checkpoint_log_bytes: 256 << 20,
             checkpoint_interval: Duration::from_secs(60),
@@ -122,6 +126,26 @@ impl EnvironmentOptions {
     /// Length of a log file (default 64 MiB). Fixed when the home is created.
     pub fn log_file_bytes(mut self, bytes: u32) -> EnvironmentOptions {
         self.log_file_bytes = bytes;
+        self
+    }
+
+    /// The physical block of the disk under the log: a power of two, 512 to 4096 (default 4096,
+    /// right for nearly every disk). A disk may ruin the whole block around a write that a power
+    /// cut interrupts; so a block of the log that holds durable records is never written again,
+    /// and each durable commit, or group of them, takes a whole number of blocks. The pages are
+    /// safe from the same if they are not smaller than such a block.
+    pub fn log_block_bytes(mut self, bytes: u32) -> EnvironmentOptions {
+        self.log_block_bytes = bytes;
+        self
+    }
+
+    /// Whether the disk promises that a write leaves the bytes beside it alone, also if the power
+    /// goes in the middle of it (default: no). Then durable commits need not fill their block:
+    /// the log of small ones is several times smaller, and they are a little faster. If the disk
+    /// promises and does not keep it, a power cut can ruin commits that were acknowledged; that
+    /// is found out, not repaired. SQLite calls this property PSOW. May differ from open to open.
+    pub fn power_safe_overwrite(mut self, promised: bool) -> EnvironmentOptions {
+        self.power_safe_overwrite = promised;
         self
     }
 

@@ -214,6 +214,8 @@ fn open_options(options: &EnvironmentOptions) -> OpenOptions {
         create: options.create,
         store,
         log_file_bytes: options.log_file_bytes,
+        log_block_bytes: options.log_block_bytes,
+        power_safe_overwrite: options.power_safe_overwrite,
         log_buffer_bytes: options.log_buffer_bytes,
         locks: LockOptions {
             default_timeout: options.lock_timeout,

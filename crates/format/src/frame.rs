@@ -29,6 +29,9 @@ pub const MAX_FRAME_BYTES: usize = 1 << 30;
 /// Flag bits that a reader must know; the other half it may ignore.
 const REQUIRED_FLAGS: u16 = 0x00ff;
 
+/// Where the kind byte stands in a frame.
+pub const KIND_AT: usize = 12;
+
 const CRC_AT: std::ops::Range<usize> = 4..8;
 const BACK_AT: std::ops::Range<usize> = 8..12;
 
@@ -112,7 +115,7 @@ pub fn begin(header: &FrameHeader, out: &mut Vec<u8>, payload: impl FnOnce(&mut 
     assert!(len <= MAX_FRAME_BYTES, "a log record of {len} bytes");
     let (_, frame) = out.split_at_mut(start);
     put_u32(frame, 0..4, len as u32);
-    put_bytes(frame, 12, &[header.kind, header.access_method]);
+    put_bytes(frame, KIND_AT, &[header.kind, header.access_method]);
     put_u16(frame, 14..16, header.flags);
     put_u64(frame, 16..24, header.txn.0);
     put_u64(frame, 24..32, header.prev.0);

@@ -1,6 +1,7 @@
 //! The header block of a log file.
 //!
-//! Owns: the 512 bytes in front of the first record. Promises: the header fits one sector, says
+//! Owns: the 512 bytes at the start of the file, and where the first record stands: behind the
+//! physical block that the header has for itself. Promises: the header fits one sector, says
 //! whose log this is and where the log stood when the file was begun. Must never: change after
 //! the file's first record is written.
 
@@ -13,8 +14,10 @@ use crate::ids::{EnvironmentId, Lsn, Timeline};
 
 /// Bytes of the header block: one sector, so that it is written whole or not at all.
 pub const LOG_HEADER_BYTES: usize = 512;
-/// Offset of the first record in every log file.
-pub const FIRST_RECORD_OFFSET: u32 = LOG_HEADER_BYTES as u32;
+/// Smallest physical block that a log file can be laid out for. No record starts before this.
+pub const LOG_BLOCK_BYTES_MIN: u32 = LOG_HEADER_BYTES as u32;
+/// Largest physical block that a log file can be laid out for: the distance of the control slots.
+pub const LOG_BLOCK_BYTES_MAX: u32 = 4096;
 /// The version of log files and their records that this build reads and writes.
 pub const LOG_VERSION: u16 = 1;
 
@@ -22,6 +25,13 @@ const KIND: HeaderKind =
     HeaderKind { magic: *b"CampLogs", what: "the log file", version: LOG_VERSION };
 
 const _: () = assert!(LOG_HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
+
+/// Whether log files may be laid out for physical blocks of this size: a power of two within the
+/// bounds.
+#[must_use]
+pub const fn is_log_block_size(bytes: u32) -> bool {
+    bytes.is_power_of_two() && bytes >= LOG_BLOCK_BYTES_MIN && bytes <= LOG_BLOCK_BYTES_MAX
+}
 
 /// What stands at the start of a log file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +53,17 @@ pub struct LogFileHeader {
     pub predecessor_timeline: Timeline,
     /// Wall-clock time of making, microseconds since 1970.
     pub created_us: u64,
+    /// The physical block that the file is laid out for: the header has one for itself.
+    pub block_bytes: u32,
 }
 
 impl LogFileHeader {
+    /// Where the file's first record stands, or will.
+    #[must_use]
+    pub const fn first_record(&self) -> Lsn {
+        Lsn::new(self.file, self.block_bytes)
+    }
+
     /// The header block.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -57,6 +75,7 @@ impl LogFileHeader {
             writer.u32(self.predecessor_timeline.0);
             writer.u64(self.predecessor_end.0);
             writer.u64(self.created_us);
+            writer.u32(self.block_bytes);
         })
     }
 
@@ -72,6 +91,9 @@ impl LogFileHeader {
         if header.file == 0 || !in_order {
             return Err(Corrupt::new("log file number", 44).into());
         }
+        if !is_log_block_size(header.block_bytes) {
+            return Err(Corrupt::new("log block size", 72).into());
+        }
         Ok(header)
     }
 
@@ -85,6 +107,7 @@ impl LogFileHeader {
             predecessor_timeline: Timeline(reader.u32("predecessor timeline")?),
             predecessor_end: Lsn(reader.u64("predecessor end")?),
             created_us: reader.u64("creation time")?,
+            block_bytes: reader.u32("log block size")?,
         })
     }
 }

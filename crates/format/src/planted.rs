@@ -60,6 +60,8 @@ bugs! {
     DoubleWriteSkipped,
     /// Home pages are written before the double-write copy is durable.
     DoubleWriteNotSynced,
+    /// A flush ends anywhere: the next one writes into a block that holds durable records.
+    FlushNotPadded,
     /// A failed page write is reported as success.
     PageWriteErrorIgnored,
     /// The checkpoint record is written before the data files are synced.

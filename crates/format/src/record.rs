@@ -125,6 +125,12 @@ pub enum Body<'a> {
         /// Wall-clock time, microseconds since 1970.
         time_us: u64,
     },
+    /// Nothing: the rest of a physical block, so that what is durable in it is not written again.
+    /// Whoever reads the log forward or backward passes over it.
+    Pad {
+        /// Zeros behind the frame's header.
+        bytes: u32,
+    },
     /// A kind that only a newer build knows and that its writer marked as changing nothing.
     Ignorable {
         /// The kind.
@@ -290,8 +296,10 @@ pub mod kind {
     pub const COMPENSATE_WITHIN: u8 = 13;
     /// [`super::Body::EnterChild`]
     pub const ENTER_CHILD: u8 = 14;
+    /// [`super::Body::Pad`]
+    pub const PAD: u8 = 15;
     /// Every kind that this build writes.
-    pub const ALL: [u8; 14] = [
+    pub const ALL: [u8; 15] = [
         UPDATE,
         COMPENSATE,
         COMMIT,
@@ -306,6 +314,7 @@ pub mod kind {
         RESTORE_POINT,
         COMPENSATE_WITHIN,
         ENTER_CHILD,
+        PAD,
     ];
 }
 
@@ -382,6 +391,7 @@ impl Body<'_> {
             Body::Checkpoint(_) => kind::CHECKPOINT,
             Body::Durable { .. } => kind::DURABLE,
             Body::RestorePoint { .. } => kind::RESTORE_POINT,
+            Body::Pad { .. } => kind::PAD,
             Body::Ignorable { kind, .. } => *kind,
         }
     }
@@ -404,6 +414,7 @@ impl Body<'_> {
             Body::Checkpoint(_) => "checkpoint",
             Body::Durable { .. } => "durable",
             Body::RestorePoint { .. } => "restore_point",
+            Body::Pad { .. } => "pad",
             Body::Ignorable { .. } => "ignorable",
         }
     }

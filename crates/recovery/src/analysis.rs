@@ -119,6 +119,7 @@ impl Analysis {
             Body::ActiveTxns { .. }
             | Body::Durable { .. }
             | Body::RestorePoint { .. }
+            | Body::Pad { .. }
             | Body::Ignorable { .. } => {}
         }
         Ok(())

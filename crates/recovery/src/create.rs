@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use campanile_format::control::Control;
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
+use campanile_format::log_file::LOG_HEADER_BYTES;
 use campanile_format::{EnvironmentId, Features, FileId, Lsn, Timeline, TxnId, names};
 use campanile_vfs::{Host, Open, Poison};
 use campanile_wal::{ControlFile, Start, Wal, WalOptions};
@@ -34,6 +34,8 @@ pub(crate) fn create(
     let wal_options = WalOptions {
         file_bytes: options.log_file_bytes,
         buffer_bytes: options.log_buffer_bytes,
+        block_bytes: options.log_block_bytes,
+        power_safe_overwrite: options.power_safe_overwrite,
         ..WalOptions::new(dir, environment, timeline)
     };
     let wal = Wal::open(host, poison, wal_options, Start::New)?;
@@ -45,7 +47,7 @@ pub(crate) fn create(
         log_file_bytes: options.log_file_bytes,
         generation: 1,
         checkpoint: Lsn::NONE,
-        redo: Lsn::new(1, FIRST_RECORD_OFFSET),
+        redo: wal.end(),
         durable: wal.durable(),
         clean_end: None,
         next_txn: TxnId(1),
@@ -81,7 +83,7 @@ fn is_blank(host: &Host, path: &Path) -> Result<bool, RecoveryError> {
     let failed = |source| io("read", path, source);
     let file = host.vfs.open(path, Open::Read).map_err(failed)?;
     let mut buffer = vec![0; 1 << 16];
-    let mut offset = u64::from(FIRST_RECORD_OFFSET);
+    let mut offset = LOG_HEADER_BYTES as u64;
     loop {
         let count = file.read_full_at(&mut buffer, offset).map_err(failed)?;
         let read = buffer.get(..count).unwrap_or_default();

@@ -16,8 +16,8 @@ use campanile_txn::{
 };
 use campanile_vfs::{Host, Poison};
 use campanile_wal::{
-    ControlFile, LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT, LOG_FILE_BYTES_MIN, LogSet,
-    Start as LogStart, Wal, WalError, WalOptions,
+    ControlFile, LOG_BLOCK_BYTES_DEFAULT, LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT,
+    LOG_FILE_BYTES_MIN, LogSet, Start as LogStart, Wal, WalError, WalOptions,
 };
 
 use crate::create::{create, has_data, log_state};
@@ -38,6 +38,10 @@ pub struct OpenOptions {
     pub store: StoreOptions,
     /// Length of log files made from now on.
     pub log_file_bytes: u32,
+    /// The physical block that the log is laid out for.
+    pub log_block_bytes: u32,
+    /// The disk promises that a write spares what is beside it.
+    pub power_safe_overwrite: bool,
     /// Log waiting in memory beyond this is handed to the operating system.
     pub log_buffer_bytes: usize,
     /// Locks.
@@ -54,6 +58,8 @@ impl OpenOptions {
             create: true,
             store: StoreOptions::new("", EnvironmentId([0; 16])),
             log_file_bytes: LOG_FILE_BYTES_DEFAULT,
+            log_block_bytes: LOG_BLOCK_BYTES_DEFAULT,
+            power_safe_overwrite: false,
             log_buffer_bytes: LOG_BUFFER_BYTES_DEFAULT,
             locks: LockOptions::default(),
             transactions: TransactionsOptions::default(),
@@ -251,6 +257,8 @@ impl Opening<'_> {
         let options = WalOptions {
             file_bytes: self.options.log_file_bytes,
             buffer_bytes: self.options.log_buffer_bytes,
+            block_bytes: self.options.log_block_bytes,
+            power_safe_overwrite: self.options.power_safe_overwrite,
             ..WalOptions::new(dir, control.environment, control.timeline)
         };
         Ok(Wal::open(self.host, &self.poison, options, start)?)

@@ -13,6 +13,7 @@ use campanile_sync::atomic::Ordering;
 
 use crate::buffer::Buffer;
 use crate::error::WalError;
+use crate::flush::Ending;
 use crate::stats::add;
 use crate::wal::Wal;
 
@@ -131,7 +132,7 @@ impl Wal {
             return Ok(());
         }
         add(&self.counters.buffer_full, 1);
-        self.write_out(&mut output)?;
+        self.write_out(&mut output, Ending::Anywhere)?;
         self.write_out_lazily(output);
         Ok(())
     }

@@ -7,9 +7,11 @@
 
 use std::sync::Arc;
 
-use campanile_format::Lsn;
 use campanile_format::frame::{self, FRAME_BYTES, LogIdentity};
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
+use campanile_format::record::{Body, Record};
+use campanile_format::{Lsn, TxnId};
+
+use crate::options::WalOptions;
 
 /// Largest buffer whose memory is kept for the next records.
 const KEEP_BYTES: usize = 4 << 20;
@@ -21,25 +23,14 @@ pub(crate) struct Segment {
     pub(crate) start: Lsn,
     /// Where the log ended in the file before; looked at if `start` is the first record of a file.
     pub(crate) predecessor_end: Lsn,
-    /// The records, and zeros in which no record can be seen.
+    /// The records.
     pub(crate) bytes: Vec<u8>,
-    /// Bytes of records.
-    pub(crate) record_bytes: usize,
-    /// Length of the file.
-    pub(crate) file_bytes: u32,
 }
 
 impl Segment {
     /// Where the last record ends.
     pub(crate) fn end(&self) -> Lsn {
-        Lsn(self.start.0 + self.record_bytes as u64)
-    }
-
-    /// Appends a frame of zeros, as far as it fits: whoever reads on after the last record finds
-    /// that nothing was written there, also in a recycled file (W4).
-    fn terminate(&mut self) {
-        let room = self.file_bytes.saturating_sub(self.end().offset()) as usize;
-        self.bytes.resize(self.record_bytes + room.min(FRAME_BYTES), 0);
+        Lsn(self.start.0 + self.bytes.len() as u64)
     }
 
     /// The record that starts at `lsn`, if it is here.
@@ -47,7 +38,7 @@ impl Segment {
         if lsn < self.start || lsn >= self.end() {
             return None;
         }
-        let from = self.bytes.get((lsn.0 - self.start.0) as usize..self.record_bytes)?;
+        let from = self.bytes.get((lsn.0 - self.start.0) as usize..)?;
         from.get(..frame::peek_total_bytes(from).ok()?)
     }
 }
@@ -63,6 +54,8 @@ pub(crate) struct Buffer {
     limit: u32,
     /// Length of the files to come.
     file_bytes: u32,
+    /// Where records begin in the files to come: the length of a physical block.
+    block_bytes: u32,
     identity: LogIdentity,
     /// Records that nobody has begun to write.
     pending: Vec<Segment>,
@@ -81,13 +74,14 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     /// An empty buffer before `end`, in a file of `limit` bytes.
-    pub(crate) fn new(end: Lsn, limit: u32, file_bytes: u32, identity: LogIdentity) -> Buffer {
+    pub(crate) fn new(end: Lsn, limit: u32, options: &WalOptions) -> Buffer {
         Buffer {
             end,
             last: Lsn::NONE,
             limit,
-            file_bytes,
-            identity,
+            file_bytes: options.file_bytes,
+            block_bytes: options.block_bytes,
+            identity: options.identity(),
             pending: Vec::new(),
             pending_bytes: 0,
             in_flight: None,
@@ -131,7 +125,6 @@ impl Buffer {
         frame::finish(frame, at, back, &self.identity);
         if let Some(segment) = self.pending.last_mut() {
             segment.bytes.extend_from_slice(frame);
-            segment.record_bytes = segment.bytes.len();
         }
         self.pending_bytes += frame.len();
         self.last = at;
@@ -139,12 +132,35 @@ impl Buffer {
         at
     }
 
+    /// Ends the log at a multiple of `block` with a pad, so that what follows does not touch the
+    /// physical block of what is there. If less than a frame is left in the block, one more is
+    /// given up; at the end of a file nothing can follow in it anyway. Returns the pad's length.
+    pub(crate) fn pad(&mut self, block: u32) -> usize {
+        let end = self.end.offset();
+        let boundary = |from: u32| from.next_multiple_of(block).min(self.limit);
+        let mut gap = (boundary(end) - end) as usize;
+        if gap == 0 {
+            return 0;
+        }
+        if gap < FRAME_BYTES {
+            gap = (boundary(boundary(end) + 1) - end) as usize;
+        }
+        if gap < FRAME_BYTES {
+            return 0;
+        }
+        let body = Body::Pad { bytes: (gap - FRAME_BYTES) as u32 };
+        let mut frame = Vec::with_capacity(gap);
+        Record { txn: TxnId::SYSTEM, prev: Lsn::NONE, body }.encode(&mut frame);
+        self.place(&mut frame);
+        gap
+    }
+
     /// The log goes on in the next file; this one ends here.
     pub(crate) fn next_file(&mut self) {
         let predecessor_end = self.end;
         let number = self.end.file().checked_add(1);
         let number = number.unwrap_or_else(|| panic!("log file numbers are used up"));
-        self.end = Lsn::new(number, FIRST_RECORD_OFFSET);
+        self.end = Lsn::new(number, self.block_bytes);
         self.last = Lsn::NONE;
         self.limit = self.file_bytes;
         self.open_segment(predecessor_end);
@@ -153,13 +169,7 @@ impl Buffer {
     fn open_segment(&mut self, predecessor_end: Lsn) {
         let mut bytes = std::mem::take(&mut self.reusable);
         bytes.clear();
-        self.pending.push(Segment {
-            start: self.end,
-            predecessor_end,
-            bytes,
-            record_bytes: 0,
-            file_bytes: self.limit,
-        });
+        self.pending.push(Segment { start: self.end, predecessor_end, bytes });
     }
 
     /// What is to be written, oldest first. It stays readable until [`Buffer::landed`].
@@ -168,9 +178,8 @@ impl Buffer {
         if self.pending.is_empty() {
             return None;
         }
-        let mut segments = std::mem::take(&mut self.pending);
+        let segments = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
-        segments.iter_mut().for_each(Segment::terminate);
         let segments = Arc::new(segments);
         self.in_flight = Some(Arc::clone(&segments));
         Some(segments)

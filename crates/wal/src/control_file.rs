@@ -56,6 +56,16 @@ impl ControlFile {
         if host.vfs.exists(&path(home)).map_err(io("look for"))? {
             return Err(WalError::NotEmpty { file: path(home).display().to_string() });
         }
+        ControlFile::put_whole(host, poison, home, control)
+    }
+
+    /// Makes a control file and gives it its name in one step, over the one that may have it.
+    fn put_whole(
+        host: &Host,
+        poison: &Poison,
+        home: &Path,
+        control: &Control,
+    ) -> Result<ControlFile, WalError> {
         let unfinished = format!("{}{}", names::CONTROL, names::UNFINISHED_SUFFIX);
         let failed = |action, error| fatal(poison, action, names::CONTROL, error);
         let temporary = home.join(unfinished);
@@ -70,6 +80,8 @@ impl ControlFile {
         file.sync_data().map_err(|error| failed("sync", error))?;
         host.vfs.rename(&temporary, &path(home)).map_err(|error| failed("rename", error))?;
         sync_dir(host, poison, home)?;
+        // By its own name from here on, so that whoever watches the disk knows what is written.
+        let file = open(&*host.vfs, home, Open::ReadWrite)?;
         let last = Mutex::new(Last { generation: control.generation, slot: 0 });
         Ok(ControlFile { file, poison: poison.clone(), last })
     }
@@ -82,22 +94,17 @@ impl ControlFile {
 
     /// Opens the control file of `home` for writing, and says what counts.
     ///
-    /// The slot that counts is written once more first: it may have been read from a cache that a
-    /// failed sync left behind, and the other slot, perhaps the only one on disk, is overwritten
-    /// next. For the same reason the directory is synced.
+    /// What counts is written once more first: it may have been read from a cache that a failed
+    /// sync left behind, and the other slot, perhaps the only one on disk, is overwritten next. Not
+    /// in its place, where a power cut could ruin it: into a new file that takes the name.
     pub fn open(
         host: &Host,
         poison: &Poison,
         home: &Path,
     ) -> Result<(ControlFile, Control), WalError> {
         poison.check()?;
-        let file = open(&*host.vfs, home, Open::ReadWrite)?;
-        let Chosen { control, slot, .. } = load(&*file)?;
-        let last = Mutex::new(Last { generation: control.generation, slot });
-        let opened = ControlFile { file, poison: poison.clone(), last };
-        opened.put(slot, &control)?;
-        sync_dir(host, poison, home)?;
-        Ok((opened, control))
+        let control = ControlFile::read(&*host.vfs, home)?;
+        Ok((ControlFile::put_whole(host, poison, home, &control)?, control))
     }
 
     /// Makes `control` what counts, durably; its generation is given here.

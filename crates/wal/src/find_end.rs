@@ -4,7 +4,6 @@
 //! the starting point to the end it reports was read and is whole, and that what follows the end
 //! was never known to be durable. Must never write, and never answer on a read error.
 
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Record, kind};
 use campanile_format::{Lsn, names};
@@ -25,6 +24,8 @@ pub struct LogEnd {
     pub last: Lsn,
     /// Where the log ended in the file before that of `end`; [`Lsn::NONE`] in the first file.
     pub predecessor_end: Lsn,
+    /// Where the records of the newest file begin.
+    pub first: Lsn,
     /// Durable beyond doubt up to here, by what the log and the control file say.
     pub proven: Lsn,
     /// What follows.
@@ -58,7 +59,7 @@ impl LogEnd {
     /// name was durable: nothing is built on it, it is made once more.
     #[must_use]
     pub fn start(&self) -> Start {
-        let untouched = self.tail == Tail::Clean && self.end.offset() == FIRST_RECORD_OFFSET;
+        let untouched = self.tail == Tail::Clean && self.end == self.first;
         let (end, file) = (self.end, self.end.file());
         if untouched && !self.predecessor_end.is_none() {
             let end = self.predecessor_end;
@@ -87,6 +88,7 @@ pub fn find_end(logs: &LogSet, from: Lsn, known_durable: Lsn) -> Result<LogEnd, 
         end: from,
         last: Lsn::NONE,
         predecessor_end: walker.predecessor_end(),
+        first: walker.newest_first(),
         proven,
         tail: Tail::Clean,
         last_time_us: 0,
@@ -161,8 +163,8 @@ impl LogEnd {
                 };
                 return Err(WalError::corrupt_at(self.end, format!("{why}, but {proof}")));
             }
-            Verdict::Take | Verdict::NextFile | Verdict::IoError => {
-                unreachable!("the walker takes records, crosses file ends and passes errors on")
+            Verdict::Take | Verdict::Skip | Verdict::NextFile | Verdict::IoError => {
+                unreachable!("the walker passes records and file ends, and hands errors on")
             }
         }
         assert!(self.proven <= self.end, "what is proven durable was read");

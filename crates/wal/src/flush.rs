@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use campanile_format::frame::FRAME_BYTES;
 use campanile_format::planted::{self, Bug};
 use campanile_format::{Lsn, names};
 use campanile_sync::MutexGuard;
@@ -21,8 +22,23 @@ use crate::spares::{FILL_AHEAD_BYTES, FILL_BYTES, fill};
 use crate::stats::add;
 use crate::wal::Wal;
 
+/// In a file that was used before, small flushes overwrite this much of its old content at once:
+/// each for itself would have to write into one block more than its records take (W4).
+const CLEAN_AHEAD_BYTES: u64 = 64 << 10;
+/// What a large write overwrites behind itself.
+const CLEAN_BEHIND_BYTES: u64 = 4 << 10;
+
 /// The system is asked to start writing out after this much that nobody has synced.
 const LAZY_BYTES: u32 = 1 << 20;
+
+/// Where writing out may stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Behind the last record: nobody waits for what is written to be durable.
+    Anywhere,
+    /// On a block boundary: what is written is synced, and promised, next.
+    Block,
+}
 
 impl Wal {
     /// Makes the record that starts at `lsn` durable, and everything before it. Callers at the
@@ -55,7 +71,7 @@ impl Wal {
         }
         let mut output = self.output.lock();
         if self.written() < target {
-            self.write_out(&mut output)?;
+            self.write_out(&mut output, Ending::Anywhere)?;
         }
         self.write_out_lazily(output);
         Ok(())
@@ -90,7 +106,7 @@ impl Wal {
         let (file, end) = {
             let mut output = self.output.lock();
             self.claim_in_passing();
-            self.write_out(&mut output)?;
+            self.write_out(&mut output, Ending::Block)?;
             output.lazy_from = output.end.offset();
             (Arc::clone(&output.file), output.end)
         };
@@ -104,9 +120,9 @@ impl Wal {
     }
 
     /// Writes what the buffer holds into the log's files.
-    pub(crate) fn write_out(&self, output: &mut Output) -> Result<(), WalError> {
+    pub(crate) fn write_out(&self, output: &mut Output, ending: Ending) -> Result<(), WalError> {
         self.poison.check()?;
-        let Some(batch) = self.buffer.lock().take() else {
+        let Some(batch) = self.take(ending) else {
             return Ok(());
         };
         let _whole = self.poison.if_unwound("the log was written");
@@ -122,21 +138,27 @@ impl Wal {
         Ok(())
     }
 
+    /// What is to be written. For [`Ending::Block`], what follows will not touch its last block:
+    /// the pad and the taking are one step, so that no record slips in between.
+    fn take(&self, ending: Ending) -> Option<Arc<Vec<Segment>>> {
+        let mut buffer = self.buffer.lock();
+        if ending == Ending::Block && !planted::is(Bug::FlushNotPadded) {
+            let pad = buffer.pad(self.options.rest_bytes());
+            if pad > 0 {
+                self.end.store(buffer.end().0, Ordering::Release);
+                add(&self.counters.pads, 1);
+                add(&self.counters.pad_bytes, pad as u64);
+            }
+        }
+        buffer.take()
+    }
+
     fn write_segment(&self, output: &mut Output, segment: &Segment) -> Result<(), WalError> {
         assert_eq!(output.end, segment.start, "the log is written without a gap");
         let from = u64::from(segment.start.offset());
-        let to = from + segment.bytes.len() as u64;
-        let mut written = output.file.write_all_at(&segment.bytes, from);
-        if written.is_ok() && to > output.filled {
-            // Preparation fell behind. Growing by every small flush would make each of them pay for
-            // a change of metadata; this pays once for many. A large write pays for itself.
-            let small = segment.bytes.len() < FILL_BYTES as usize;
-            let ahead = if small { to + FILL_AHEAD_BYTES } else { to };
-            let ahead = ahead.min(u64::from(output.file_bytes));
-            written = fill(&*output.file, to, ahead);
-            output.filled = ahead;
-        }
-        written.map_err(|error| self.fatal("write", &names::log_file(output.number), error))?;
+        let written = output.file.write_all_at(&segment.bytes, from);
+        let cleaned = written.and_then(|()| clean_ahead(output, segment));
+        cleaned.map_err(|error| self.fatal("write", &names::log_file(output.number), error))?;
         output.end = segment.end();
         Ok(())
     }
@@ -165,4 +187,27 @@ impl Wal {
         self.durable.fetch_max(end.0, Ordering::AcqRel);
         Ok(())
     }
+}
+
+/// Sees to it that a frame of zeros follows what was written, or the end of the file (W4).
+///
+/// Where preparation fell behind, this also makes the file longer. Growing by every small flush
+/// would make each of them pay for a change of metadata; this pays once for many. A large write
+/// pays for itself.
+fn clean_ahead(output: &mut Output, segment: &Segment) -> std::io::Result<()> {
+    let (to, whole) = (u64::from(segment.end().offset()), u64::from(output.file_bytes));
+    if to == whole || to + FRAME_BYTES as u64 <= output.zeros_until {
+        return Ok(());
+    }
+    let small = segment.bytes.len() < FILL_BYTES as usize;
+    let ahead = match (small, to > output.filled) {
+        (true, true) => FILL_AHEAD_BYTES,
+        (true, false) => CLEAN_AHEAD_BYTES,
+        (false, _) => CLEAN_BEHIND_BYTES,
+    };
+    let until = (to + ahead).min(whole);
+    fill(&*output.file, to, until)?;
+    output.zeros_until = until;
+    output.filled = output.filled.max(until);
+    Ok(())
 }

@@ -11,6 +11,7 @@ mod find_end;
 mod flush;
 mod group;
 mod log_set;
+mod old_tail;
 mod options;
 mod read;
 mod recycle;
@@ -31,8 +32,8 @@ pub use error::WalError;
 pub use find_end::{LogEnd, Tail, find_end};
 pub use log_set::{LogFile, LogSet};
 pub use options::{
-    LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT, LOG_FILE_BYTES_MAX, LOG_FILE_BYTES_MIN,
-    Start, WalOptions,
+    LOG_BLOCK_BYTES_DEFAULT, LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT, LOG_FILE_BYTES_MAX,
+    LOG_FILE_BYTES_MIN, Start, WalOptions,
 };
 pub use read::RecordBuf;
 pub use recycle::Recycled;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_format::frame::LogIdentity;
-use campanile_format::log_file::{FIRST_RECORD_OFFSET, LOG_HEADER_BYTES, LogFileHeader};
+use campanile_format::log_file::{LOG_HEADER_BYTES, LogFileHeader};
 use campanile_format::{EnvironmentId, FormatError, Lsn, Timeline, names};
 use campanile_vfs::{Open, Vfs};
 
@@ -154,7 +154,7 @@ impl LogSet {
                 _ => break,
             }
         }
-        Ok(Lsn::new(link.file, FIRST_RECORD_OFFSET))
+        Ok(link.first_record())
     }
 
     /// Reads the records from `from` to `to`, oldest first. The log is known to reach to `to`: a

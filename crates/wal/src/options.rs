@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use campanile_format::frame::{LogIdentity, MAX_FRAME_BYTES};
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
+use campanile_format::log_file::{LOG_BLOCK_BYTES_MAX, LOG_BLOCK_BYTES_MIN, is_log_block_size};
 use campanile_format::{EnvironmentId, Lsn, Timeline};
 
 use crate::error::WalError;
@@ -20,13 +20,25 @@ pub const LOG_FILE_BYTES_DEFAULT: u32 = 64 << 20;
 /// The size of the log buffer if the user does not say.
 pub const LOG_BUFFER_BYTES_DEFAULT: usize = 1 << 20;
 
+/// The physical block of a disk if the user does not say.
+pub const LOG_BLOCK_BYTES_DEFAULT: u32 = 4096;
+/// A log file holds at least so many blocks.
+const BLOCKS_MIN: u32 = 4;
+
 /// Where the log is, whose it is, and how large its parts are.
 #[derive(Clone, Debug)]
 pub struct WalOptions {
     /// The directory of the log files.
     pub dir: PathBuf,
-    /// Length of the files made from now on: a multiple of 512. Files that exist keep theirs.
+    /// Length of the files made from now on: a multiple of the block, at least four. Files that
+    /// exist keep theirs.
     pub file_bytes: u32,
+    /// The physical block of the disk: a power of two, 512 to 4096. What is durable in a block is
+    /// not written again.
+    pub block_bytes: u32,
+    /// The disk promises that a write spares what is beside it, also in a power cut: flushes do
+    /// not end on block boundaries then.
+    pub power_safe_overwrite: bool,
     /// Records waiting in memory beyond this are handed to the operating system. A record may be
     /// larger.
     pub buffer_bytes: usize,
@@ -43,10 +55,17 @@ impl WalOptions {
         WalOptions {
             dir: dir.into(),
             file_bytes: LOG_FILE_BYTES_DEFAULT,
+            block_bytes: LOG_BLOCK_BYTES_DEFAULT,
+            power_safe_overwrite: false,
             buffer_bytes: LOG_BUFFER_BYTES_DEFAULT,
             environment,
             timeline,
         }
+    }
+
+    /// Where a flush that somebody waits for has to end: at multiples of this.
+    pub(crate) fn rest_bytes(&self) -> u32 {
+        if self.power_safe_overwrite { 1 } else { self.block_bytes }
     }
 
     /// What the checksums of the records are bound to.
@@ -56,17 +75,27 @@ impl WalOptions {
 
     /// The longest record that a file made with these options holds (W3).
     pub(crate) fn max_record_bytes(&self) -> usize {
-        (self.file_bytes - FIRST_RECORD_OFFSET) as usize
+        (self.file_bytes - self.block_bytes) as usize
     }
 
     pub(crate) fn check(&self) -> Result<(), WalError> {
         let file_bytes = self.file_bytes;
-        let possible = LOG_FILE_BYTES_MIN..=LOG_FILE_BYTES_MAX;
-        if !possible.contains(&file_bytes) || !file_bytes.is_multiple_of(FIRST_RECORD_OFFSET) {
+        let block_bytes = self.block_bytes;
+        if !is_log_block_size(block_bytes) {
             return Err(WalError::BadOptions {
                 why: format!(
-                    "a log file of {file_bytes} bytes; possible are multiples of \
-                     {FIRST_RECORD_OFFSET} from {LOG_FILE_BYTES_MIN} to {LOG_FILE_BYTES_MAX}"
+                    "log blocks of {block_bytes} bytes; possible are powers of two from \
+                     {LOG_BLOCK_BYTES_MIN} to {LOG_BLOCK_BYTES_MAX}"
+                ),
+            });
+        }
+        let least = LOG_FILE_BYTES_MIN.max(BLOCKS_MIN * block_bytes);
+        let possible = least..=LOG_FILE_BYTES_MAX;
+        if !possible.contains(&file_bytes) || !file_bytes.is_multiple_of(block_bytes) {
+            return Err(WalError::BadOptions {
+                why: format!(
+                    "a log file of {file_bytes} bytes; possible are multiples of the block, \
+                     {block_bytes}, from {least} to {LOG_FILE_BYTES_MAX}"
                 ),
             });
         }
@@ -83,8 +112,8 @@ pub enum Start {
     /// There is none yet. What a creation that never finished left of the same environment is
     /// replaced; any other log in the directory is an error.
     New,
-    /// After a clean close: in the same file, exactly at `end`. An error if anything valid stands
-    /// there or beyond.
+    /// After a clean close: in the same file, exactly at `end`; in a new one if `end` lies within a
+    /// block. An error if anything valid stands there or beyond.
     Continue {
         /// Where the log ended.
         end: Lsn,

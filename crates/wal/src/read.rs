@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use campanile_format::frame::{self, LogIdentity};
-use campanile_format::log_file::{FIRST_RECORD_OFFSET, LOG_HEADER_BYTES, LogFileHeader};
+use campanile_format::log_file::{LOG_BLOCK_BYTES_MIN, LOG_HEADER_BYTES, LogFileHeader};
 use campanile_format::record::Record;
 use campanile_format::{FormatError, Lsn, names};
 use campanile_vfs::{File, Open};
@@ -70,7 +70,7 @@ impl RecordBuf {
 
 /// Reads the record at `lsn` through a window on its file.
 pub(crate) fn read_record(window: &mut Window, lsn: Lsn) -> Result<RecordBuf, WalError> {
-    if lsn.offset() < FIRST_RECORD_OFFSET || !lsn.offset().is_multiple_of(8) {
+    if lsn.offset() < LOG_BLOCK_BYTES_MIN || !lsn.offset().is_multiple_of(8) {
         return Err(WalError::NoRecord { lsn, why: "no record starts at such an offset".into() });
     }
     match window.spot(lsn.offset().into(), u64::MAX)? {

@@ -72,7 +72,7 @@ impl Wal {
             let name = self.spares.lock().next_name();
             let renamed = vfs.rename(&path, &self.options.dir.join(&name));
             renamed.map_err(|error| failed("rename", error))?;
-            return Ok(Some(Spare { name, file, filled }));
+            return Ok(Some(Spare { name, file, filled, fresh: false }));
         }
         vfs.remove(&path).map_err(|error| failed("remove", error))?;
         Ok(None)

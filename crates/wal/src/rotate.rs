@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use campanile_format::frame::FRAME_BYTES;
-use campanile_format::log_file::{FIRST_RECORD_OFFSET, LogFileHeader};
+use campanile_format::log_file::LogFileHeader;
 use campanile_format::planted::{self, Bug};
 use campanile_format::{Features, Lsn, Timeline, names};
 use campanile_vfs::{File, Host, Open, Poison};
@@ -40,6 +40,8 @@ pub(crate) struct Output {
     /// Bytes from the start that have blocks on disk: writing there changes no metadata, which
     /// makes the sync half as expensive (measured).
     pub(crate) filled: u64,
+    /// From `end` to here the file is known to hold zeros.
+    pub(crate) zeros_until: u64,
     /// Written without a sync since the system was last asked to start writing out.
     pub(crate) lazy_from: u32,
 }
@@ -72,9 +74,12 @@ pub(crate) fn begin_file(
         predecessor_end: predecessor.end,
         predecessor_timeline: predecessor.timeline,
         created_us: host.clock.now_us(),
+        block_bytes: options.block_bytes,
     };
+    let end = header.first_record();
     let mut head = header.encode();
-    head.resize(head.len() + FRAME_BYTES, 0); // W4: a recycled file's first record is no record.
+    // W4: a recycled file's first record is no record.
+    head.resize(end.offset() as usize + FRAME_BYTES, 0);
     let failed = |action, error| fatal(poison, action, &name, error);
     spare.file.write_all_at(&head, 0).map_err(|error| failed("write", error))?;
     spare.file.sync_data().map_err(|error| failed("sync", error))?;
@@ -88,10 +93,11 @@ pub(crate) fn begin_file(
     Ok(Output {
         file,
         number,
-        end: Lsn::new(number, FIRST_RECORD_OFFSET),
+        end,
         file_bytes: options.file_bytes,
         filled: spare.filled,
-        lazy_from: FIRST_RECORD_OFFSET,
+        zeros_until: if spare.fresh { spare.filled } else { head.len() as u64 },
+        lazy_from: end.offset(),
     })
 }
 

@@ -4,7 +4,7 @@
 //! there is nothing more: a scan with a hole in it cannot be had. Must never write, and never take
 //! the end of what it can read for the end of the stretch.
 
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
+use campanile_format::record::kind;
 use campanile_format::{Lsn, names};
 
 use crate::error::WalError;
@@ -94,7 +94,7 @@ impl std::iter::FusedIterator for Scanner {}
 
 fn forward(walker: &mut Walker, to: Lsn) -> Result<Option<RecordBuf>, WalError> {
     if walker.at() < to {
-        walker.cross()?;
+        walker.pass_pads()?;
     }
     if walker.at() >= to {
         return Ok(None);
@@ -130,11 +130,13 @@ impl Backward {
     fn list(&mut self, link: &Link) -> Result<(), WalError> {
         let mut window = self.logs.window(link.number, link.header.file_bytes, link.identity())?;
         let until = link.ends.map_or(u64::from(link.header.file_bytes), |end| end.offset().into());
-        let mut at = u64::from(FIRST_RECORD_OFFSET);
+        let mut at = u64::from(link.header.first_record().offset());
         while at < until {
             match window.spot(at, until)? {
                 Spot::Record(frame) => {
-                    self.starts.push(u32::try_from(at).unwrap_or(u32::MAX));
+                    if frame.header.kind != kind::PAD {
+                        self.starts.push(u32::try_from(at).unwrap_or(u32::MAX));
+                    }
                     at += frame.total_bytes() as u64;
                 }
                 Spot::Bad(_, why) => {

@@ -33,6 +33,8 @@ pub(crate) struct Spare {
     pub(crate) file: Arc<dyn File>,
     /// Bytes from the start that have blocks on disk.
     pub(crate) filled: u64,
+    /// Nothing but zeros is in it.
+    pub(crate) fresh: bool,
 }
 
 /// The spares of a log directory.
@@ -120,7 +122,7 @@ impl Spares {
         let file = self.vfs.open(&self.dir.join(name), Open::ReadWrite);
         let file = file.map_err(|error| WalError::io("open", name, error))?;
         let filled = file.len().map_err(|error| WalError::io("measure", name, error))?;
-        let spare = Spare { name: name.to_owned(), file, filled };
+        let spare = Spare { name: name.to_owned(), file, filled, fresh: false };
         if reuse && filled == self.file_bytes && self.ready.len() < self.keep {
             self.ready.push(spare);
         } else {
@@ -162,7 +164,7 @@ impl Spares {
         let name = self.next_name();
         let file = self.vfs.open(&self.dir.join(&name), Open::CreateNew);
         let file = file.map_err(|error| WalError::io("create", name.clone(), error))?;
-        Ok(Spare { name, file, filled: 0 })
+        Ok(Spare { name, file, filled: 0, fresh: true })
     }
 
     /// A name that no spare has had in this directory.

@@ -3,15 +3,15 @@
 //! Owns what [`Wal::open`](crate::Wal::open) does on disk. Promises (W7) that a crash anywhere in
 //! it, and doing it again, is harmless; (W5) that what was read from an old tail is durable before
 //! anything relies on it; and that nothing is ever appended behind a torn tail. Must never shorten
-//! or change an old file: the tail is written again with the very bytes that were read.
+//! or change an old file: see `old_tail.rs` for the one that is doubtful.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use campanile_format::log_file::{FIRST_RECORD_OFFSET, LogFileHeader};
+use campanile_format::log_file::LogFileHeader;
 use campanile_format::planted::{self, Bug};
 use campanile_format::{Lsn, names};
-use campanile_vfs::{File, Host, Open, Poison};
+use campanile_vfs::{Host, Open, Poison};
 
 use crate::error::WalError;
 use crate::log_set::{LogFile, LogSet};
@@ -20,17 +20,14 @@ use crate::read::Files;
 use crate::resync::survivors;
 use crate::rotate::{Output, Predecessor, begin_file, sync_dir};
 use crate::spares::Spares;
-use crate::wal::{Ready, fatal};
+use crate::wal::Ready;
 use crate::window::Window;
 
-/// The old tail is written again in pieces of this.
-const COPY_BYTES: usize = 256 << 10;
-
 /// What the ways have in common.
-struct Opening<'o> {
-    host: &'o Host,
-    poison: &'o Poison,
-    options: &'o WalOptions,
+pub(crate) struct Opening<'o> {
+    pub(crate) host: &'o Host,
+    pub(crate) poison: &'o Poison,
+    pub(crate) options: &'o WalOptions,
 }
 
 /// See [`Wal::open`](crate::Wal::open).
@@ -111,6 +108,10 @@ impl Opening<'_> {
             let found = format!("{} valid records stand beyond", beyond.count);
             return Err(WalError::PastCleanEnd { end, found });
         }
+        if !end.offset().is_multiple_of(self.options.rest_bytes()) {
+            // Closed by a writer that relied on the disk more than this one does.
+            return self.go_on_after(end, end, end.file().saturating_add(1));
+        }
         let spares = self.spares(logs.listing(), true)?;
         Ok(Ready { output, spares, files: self.files(&logs), gaps: gaps(&logs) })
     }
@@ -123,17 +124,16 @@ impl Opening<'_> {
         for later in logs.files().filter(|later| later.number > end.file()) {
             self.may_stand_behind(&logs, later, end, next_file)?;
         }
-        let old = self.reopen(&file, &header, end)?;
-        self.make_durable(&old.file, end, proven)?;
-        sync_dir(self.host, self.poison, &self.options.dir)?;
         let mut spares = self.spares(logs.listing(), true)?;
+        self.secure(&mut spares, &self.reopen(&file, &header, end)?, proven)?;
+        let old = self.reopen(&file, &header, end)?;
         if planted::is(Bug::AppendAfterTornTail) && header.timeline == self.options.timeline {
             return Ok(Ready { output: old, spares, files: self.files(&logs), gaps: gaps(&logs) });
         }
         let predecessor = Predecessor { end, timeline: header.timeline };
         let output = self.begin(&mut spares, next_file, predecessor)?;
         let mut gaps = gaps(&logs);
-        gaps.push((end, Lsn::new(next_file, FIRST_RECORD_OFFSET)));
+        gaps.push((end, output.end));
         Ok(Ready { output, spares, files: self.files(&logs), gaps })
     }
 
@@ -162,29 +162,7 @@ impl Opening<'_> {
     fn is_untouched(&self, logs: &LogSet, header: &LogFileHeader) -> Result<bool, WalError> {
         let identity = self.options.identity();
         let mut window = logs.window(header.file, header.file_bytes, identity)?;
-        Ok(survivors(&mut window, FIRST_RECORD_OFFSET.into())?.count == 0)
-    }
-
-    /// Writes `proven..end` of the old file again, and syncs it.
-    ///
-    /// What was read may have come from the system's cache, where a failed sync has left it marked
-    /// as if it were on disk: a sync alone would do nothing.
-    fn make_durable(&self, file: &Arc<dyn File>, end: Lsn, proven: Lsn) -> Result<(), WalError> {
-        let name = names::log_file(end.file());
-        let first = Lsn::new(end.file(), FIRST_RECORD_OFFSET);
-        let (mut at, to) = (proven.max(first).0, end.0);
-        let mut piece = vec![0; COPY_BYTES.min(to.saturating_sub(at) as usize)];
-        while at < to {
-            let len = piece.len().min((to - at) as usize);
-            let Some(bytes) = piece.get_mut(..len) else { break };
-            let offset = u64::from(Lsn(at).offset());
-            let read = file.read_exact_at(bytes, offset);
-            read.map_err(|error| WalError::io("read", name.clone(), error))?;
-            let written = file.write_all_at(bytes, offset);
-            written.map_err(|error| fatal(self.poison, "write", &name, error))?;
-            at += len as u64;
-        }
-        file.sync_data().map_err(|error| fatal(self.poison, "sync", &name, error))
+        Ok(survivors(&mut window, header.first_record().offset().into())?.count == 0)
     }
 
     fn logs(&self) -> Result<LogSet, WalError> {
@@ -221,7 +199,7 @@ impl Opening<'_> {
         })?;
         let header = logs.check(&file)?;
         let offset = u64::from(end.offset());
-        let possible = u64::from(FIRST_RECORD_OFFSET)..=u64::from(header.file_bytes);
+        let possible = u64::from(header.first_record().offset())..=u64::from(header.file_bytes);
         if !possible.contains(&offset) || offset > file.bytes {
             let why = format!("the log ends at {end}, the file after {} bytes", file.bytes);
             return Err(WalError::Corrupt { file: name, offset: file.bytes, why });
@@ -238,6 +216,7 @@ impl Opening<'_> {
             end,
             file_bytes: header.file_bytes,
             filled: file.bytes,
+            zeros_until: 0,
             lazy_from: end.offset(),
         })
     }
@@ -247,7 +226,5 @@ impl Opening<'_> {
 fn gaps(logs: &LogSet) -> Vec<(Lsn, Lsn)> {
     let headers = logs.files().filter_map(|file| logs.check(file).ok());
     let later = headers.filter(|header| !header.predecessor_end.is_none());
-    later
-        .map(|header| (header.predecessor_end, Lsn::new(header.file, FIRST_RECORD_OFFSET)))
-        .collect()
+    later.map(|header| (header.predecessor_end, header.first_record())).collect()
 }

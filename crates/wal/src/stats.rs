@@ -30,6 +30,10 @@ counters! {
     record_bytes,
     /// Records that only state what is durable.
     durable_records,
+    /// Pads: ends of physical blocks given up so that what is durable in them stays untouched.
+    pads,
+    /// Their bytes.
+    pad_bytes,
     /// Calls of `flush` that had to wait for a sync.
     flushes,
     /// Syncs that answered them: `flushes / groups` is the mean size of a group.

@@ -51,6 +51,9 @@ impl Wal {
             let name = || names::log_file(output.number);
             fill(&*output.file, output.filled, to)
                 .map_err(|error| self.fatal("write", &name(), error))?;
+            if output.zeros_until >= output.filled {
+                output.zeros_until = to;
+            }
             output.filled = to;
             (Arc::clone(&output.file), output.number)
         };
@@ -70,6 +73,7 @@ impl Wal {
         }
         if self.durable() < end {
             self.flush(end)?;
+            self.end_at_last_step.store(self.end().0, Ordering::Relaxed);
             return Ok(true);
         }
         // A statement costs a sync; commits that come one by one bring their own.

@@ -8,6 +8,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | ends here | anything, not even read | any | any | the log goes on in that file |
 //! | ends beyond, or none | a record | any | any | take it |
+//! | ends beyond, or none | a pad | any | any | pass over it |
 //! | ends beyond, or none | unreadable | any | any | I/O error |
 //! | ends beyond | nothing, or damage | any | any | corruption |
 //! | none | nothing, or damage | yes | any | corruption |
@@ -23,6 +24,8 @@
 pub enum Found {
     /// A whole record that ends within the file.
     Record,
+    /// A whole pad: the rest of a block, with nothing to say.
+    Pad,
     /// Zeros, or the end of the file: nothing was ever written here.
     Nothing,
     /// Anything else: part of a record, a stale one, a damaged one, one that crosses the file's
@@ -62,6 +65,8 @@ pub struct Evidence {
 pub enum Verdict {
     /// Take the record and go on behind it.
     Take,
+    /// Go on behind the pad.
+    Skip,
     /// Go on with the next file.
     NextFile,
     /// The log ends here, and nothing follows.
@@ -81,6 +86,7 @@ impl Evidence {
         match (self.successor, self.found) {
             (Successor::EndsHere, _) => Verdict::NextFile,
             (_, Found::Record) => Verdict::Take,
+            (_, Found::Pad) => Verdict::Skip,
             (_, Found::Unreadable) => Verdict::IoError,
             (Successor::EndsBeyond, Found::Nothing | Found::Damage) => Verdict::Corruption,
             (Successor::None, _) if self.below_durable => Verdict::Corruption,
@@ -98,9 +104,9 @@ mod tests {
     /// The table once more, written from the document and not from the code: every combination.
     #[test]
     fn every_combination_has_its_verdict() {
-        use Found::{Damage, Nothing, Record, Unreadable};
+        use Found::{Damage, Nothing, Pad, Record, Unreadable};
         let mut seen = 0;
-        for found in [Record, Nothing, Damage, Unreadable] {
+        for found in [Record, Pad, Nothing, Damage, Unreadable] {
             for successor in [Successor::None, Successor::EndsHere, Successor::EndsBeyond] {
                 for below_durable in [false, true] {
                     for survivors in [false, true] {
@@ -111,7 +117,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(seen, 48);
+        assert_eq!(seen, 60);
     }
 
     fn expected(evidence: Evidence) -> Verdict {
@@ -121,6 +127,9 @@ mod tests {
         }
         if found == Found::Record {
             return Verdict::Take;
+        }
+        if found == Found::Pad {
+            return Verdict::Skip;
         }
         if found == Found::Unreadable {
             return Verdict::IoError;
@@ -134,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_is_proven_durable_is_never_cut() {
-        for found in [Found::Record, Found::Nothing, Found::Damage, Found::Unreadable] {
+        for found in [Found::Record, Found::Pad, Found::Nothing, Found::Damage, Found::Unreadable] {
             for successor in [Successor::None, Successor::EndsBeyond] {
                 for survivors in [false, true] {
                     let evidence = Evidence { found, successor, below_durable: true, survivors };

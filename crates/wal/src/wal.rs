@@ -88,7 +88,7 @@ impl Wal {
             host: host.clone(),
             poison: poison.clone(),
             identity,
-            buffer: Mutex::new(Buffer::new(end, file_bytes, options.file_bytes, identity)),
+            buffer: Mutex::new(Buffer::new(end, file_bytes, &options)),
             options,
             output: Mutex::new(ready.output),
             syncing: Mutex::new(()),

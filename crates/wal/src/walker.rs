@@ -5,7 +5,8 @@
 //! instead of judging it. Must never skip anything.
 
 use campanile_format::frame::Frame;
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
+use campanile_format::log_file::LOG_BLOCK_BYTES_MIN;
+use campanile_format::record::kind;
 use campanile_format::{Lsn, names};
 
 use crate::error::WalError;
@@ -35,7 +36,7 @@ impl Walker {
     /// Stands at `from`, where a record should start or a file end.
     pub(crate) fn start(logs: &LogSet, from: Lsn) -> Result<Walker, WalError> {
         let misplaced = |why: &str| Err(WalError::NoRecord { lsn: from, why: why.to_owned() });
-        if from.offset() < FIRST_RECORD_OFFSET || !from.offset().is_multiple_of(8) {
+        if from.offset() < LOG_BLOCK_BYTES_MIN || !from.offset().is_multiple_of(8) {
             return misplaced("no record starts at such an offset");
         }
         let chain = logs.chain(from)?;
@@ -61,6 +62,11 @@ impl Walker {
         self.chain.last().map_or(Lsn::NONE, |link| link.header.predecessor_end)
     }
 
+    /// Where the records of the newest file begin.
+    pub(crate) fn newest_first(&self) -> Lsn {
+        self.chain.last().map_or(Lsn::NONE, |link| link.header.first_record())
+    }
+
     pub(crate) fn window(&mut self) -> &mut Window {
         &mut self.window
     }
@@ -83,15 +89,29 @@ impl Walker {
             let Some(next) = self.chain.get(self.index + 1) else { break };
             let (number, bytes) = (next.number, next.header.file_bytes);
             self.window = self.logs.window(number, bytes, next.identity())?;
-            self.at = Lsn::new(number, FIRST_RECORD_OFFSET);
+            self.at = next.header.first_record();
             self.index += 1;
         }
         Ok(())
     }
 
-    /// Looks at what stands here, across file ends, and passes it if it is a record.
-    pub(crate) fn step(&mut self) -> Result<Step<'_>, WalError> {
+    /// Moves on behind pads and ended files: to where a record stands, or none.
+    pub(crate) fn pass_pads(&mut self) -> Result<(), WalError> {
         self.cross()?;
+        while self.window.kind_at(self.at.offset().into())? == Some(kind::PAD) {
+            let until = self.stated_end().map_or(u64::MAX, |end| end.offset().into());
+            match self.window.spot(self.at.offset().into(), until)? {
+                Spot::Record(pad) => self.at = Lsn(self.at.0 + pad.total_bytes() as u64),
+                Spot::Bad(..) => return Ok(()),
+            }
+            self.cross()?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what stands here, across pads and file ends, and passes it if it is a record.
+    pub(crate) fn step(&mut self) -> Result<Step<'_>, WalError> {
+        self.pass_pads()?;
         let (at, ends) = (self.at, self.stated_end());
         let until = ends.map_or(u64::MAX, |end| end.offset().into());
         match self.window.spot(at.offset().into(), until)? {

@@ -126,6 +126,12 @@ impl Window {
         Ok(count)
     }
 
+    /// The kind byte of what stands at `offset`, unchecked.
+    pub(crate) fn kind_at(&mut self, offset: u64) -> Result<Option<u8>, WalError> {
+        let head = self.at(offset, FRAME_BYTES)?;
+        Ok(head.get(frame::KIND_AT).copied())
+    }
+
     /// What stands at `offset`, given that no record reaches beyond `until`.
     pub(crate) fn spot(&mut self, offset: u64, until: u64) -> Result<Spot<'_>, WalError> {
         let at = Lsn::new(self.number, u32::try_from(offset).unwrap_or(u32::MAX));

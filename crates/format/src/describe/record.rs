@@ -66,6 +66,7 @@ fn body(body: &Body<'_>) -> Fields {
         Body::RestorePoint { name, time_us } => {
             vec![("name", Shown::Text((*name).to_owned())), time(*time_us)]
         }
+        Body::Pad { bytes } => vec![number("bytes", u64::from(*bytes))],
         Body::Ignorable { kind, bytes: payload } => {
             vec![number("number", u64::from(*kind)), number("bytes", payload.len() as u64)]
         }

@@ -130,8 +130,19 @@ fn decode_plain<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Forma
                 .map_err(|_| Corrupt::new("restore point name", at))?;
             Body::RestorePoint { name, time_us }
         }
+        kind::PAD => Body::Pad { bytes: decode_zeros(reader)? },
         kind => return Err(FormatError::UnknownRecordKind { kind }),
     })
+}
+
+/// What is left of the payload, which is nothing but zeros.
+fn decode_zeros(reader: &mut Reader<'_>) -> Result<u32, FormatError> {
+    let at = reader.position();
+    let zeros = reader.rest();
+    match u32::try_from(zeros.len()) {
+        Ok(bytes) if zeros.iter().all(|byte| *byte == 0) => Ok(bytes),
+        _ => Err(Corrupt::new("padding", at).into()),
+    }
 }
 
 fn decode_changes<'a>(reader: &mut Reader<'a>) -> Result<Vec<PageChange<'a>>, FormatError> {

@@ -115,6 +115,7 @@ fn encode_body(body: &Body<'_>, writer: &mut Writer<'_>) {
             writer.u64(*time_us);
             writer.counted_bytes(name.as_bytes());
         }
+        Body::Pad { bytes } => writer.zeros(*bytes as usize),
         Body::Ignorable { bytes, .. } => writer.bytes(bytes),
     }
 }

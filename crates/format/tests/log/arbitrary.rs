@@ -151,6 +151,7 @@ fn body() -> impl Strategy<Value = Body<'static>> {
         1 => prop::collection::vec(entry(), 0..9).prop_map(|entries| Body::ActiveTxns { entries }),
         1 => checkpoint().prop_map(Body::Checkpoint),
         1 => lsn().prop_map(|durable| Body::Durable { durable }),
+        1 => (0..5000_u32).prop_map(|bytes| Body::Pad { bytes }),
         1 => (name, any::<u64>()).prop_map(|(name, time_us)| Body::RestorePoint { name, time_us }),
         1 => (100u8.., bytes(50)).prop_map(|(kind, bytes)| Body::Ignorable { kind, bytes }),
     ]

@@ -81,6 +81,7 @@ fn the_log_file_header_is_as_drawn() {
         ("predecessor timeline", header.predecessor_timeline.0.into()),
         ("predecessor end", header.predecessor_end.0),
         ("creation time", header.created_us),
+        ("block size", header.block_bytes.into()),
     ];
     assert_fields("log-file", &header.encode(), &fields);
     let last = *layout("log-file").last().unwrap();

@@ -186,6 +186,7 @@ fn bookkeeping() -> impl Iterator<Item = (&'static str, Body<'static>)> {
     [
         ("active-txns", Body::ActiveTxns { entries }),
         ("checkpoint", Body::Checkpoint(checkpoint)),
+        ("pad", Body::Pad { bytes: 40 }),
         ("ignorable", ignorable),
     ]
     .into_iter()
@@ -201,6 +202,7 @@ pub fn log_file_header() -> LogFileHeader {
         predecessor_end: Lsn::new(3, 704),
         predecessor_timeline: Timeline(1),
         created_us: TIME_US,
+        block_bytes: 4096,
     }
 }
 

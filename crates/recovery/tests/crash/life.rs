@@ -28,6 +28,7 @@ pub fn options() -> OpenOptions {
     options.store.growth_pages = 4;
     options.store.batch_pages = 4;
     options.log_file_bytes = 8 << 10;
+    options.log_block_bytes = 512;
     options.log_buffer_bytes = 2 << 10;
     options.transactions.checkpoint_log_bytes = 6 << 10;
     options

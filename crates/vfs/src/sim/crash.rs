@@ -33,7 +33,7 @@ pub enum CrashChoice {
     Subset(u64),
     /// D5: as `Subset`, and one sector is torn.
     TornSubset(u64),
-    /// D6: as `Subset`, and the 4 KiB block around one unsynced write becomes garbage.
+    /// D6: as `Subset`, and the physical block around one unsynced write becomes garbage.
     Collateral(u64),
     /// Item i survives, in its newest version, if bit i is set: for enumerating all of few.
     Bits(u64),

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-/// Bytes in a chunk; also the physical block of rule D6.
+/// Bytes in a chunk.
 pub(super) const CHUNK_BYTES: u64 = 4096;
 
 type Chunk = [u8; CHUNK_BYTES as usize];

@@ -24,6 +24,9 @@ pub struct SimOptions {
     pub seed: u64,
     /// Bytes that the medium writes at once: 512 or 4096.
     pub sector_bytes: u64,
+    /// The physical block of D6: what a write may spoil around it. A multiple of the sector; 4096
+    /// as disks have it, less for engines in miniature whose pages are smaller than that.
+    pub block_bytes: u64,
     /// Profile of D5, "no sector atomicity": `Subset` and `FilePrefixes` may tear one sector.
     pub torn_sectors: bool,
     /// Profile of D6, "no power-safe overwrite": `Subset` may spoil a block around a write.
@@ -63,6 +66,7 @@ impl Default for SimOptions {
         SimOptions {
             seed: 0,
             sector_bytes: 512,
+            block_bytes: 4096,
             torn_sectors: false,
             collateral: false,
             rename_without_data: false,

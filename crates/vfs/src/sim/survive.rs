@@ -6,7 +6,7 @@
 //! never decide what survives: the [`Verdict`] does.
 
 use super::crash::Verdict;
-use super::image::{CHUNK_BYTES, Image};
+use super::image::Image;
 use super::inode::{Inode, Op, sectors};
 use super::{Counters, Lost, Rule, SimOptions};
 
@@ -203,11 +203,12 @@ fn spoil(
         }
         let dice = verdict.dice();
         let from = first * options.sector_bytes;
-        let (first_block, end_block) = sectors(from, bytes.len() as u64, CHUNK_BYTES);
+        let size = options.block_bytes.max(options.sector_bytes);
+        let (first_block, end_block) = sectors(from, bytes.len() as u64, size);
         let block = first_block + dice.below(end_block - first_block);
-        let junk: Vec<u8> = (0..CHUNK_BYTES / 8).flat_map(|_| dice.next().to_le_bytes()).collect();
-        if block * CHUNK_BYTES < image.len() {
-            image.write_within(&junk, block * CHUNK_BYTES);
+        let junk: Vec<u8> = (0..size / 8).flat_map(|_| dice.next().to_le_bytes()).collect();
+        if block * size < image.len() {
+            image.write_within(&junk, block * size);
             options.counters.count(Rule::Collateral);
         }
     }

@@ -174,5 +174,6 @@ fn first_end() -> Lsn {
     let host = Host::memory();
     let wal = new_log(&host, &options(8 << 20, 4096));
     wal.append(&record(&content(1, 100))).unwrap();
+    wal.flush(wal.end()).unwrap();
     wal.end()
 }

@@ -26,6 +26,12 @@ fn skipping_a_sync_is_noticed() {
 }
 
 #[test]
+fn a_flush_that_ends_within_a_block_is_noticed() {
+    let test: &[fn()] = &[crash::no_crash_loses_what_was_flushed_whatever_the_disk_does_around_it];
+    caught(Bug::FlushNotPadded, test);
+}
+
+#[test]
 fn ignoring_or_retrying_a_failed_sync_is_noticed() {
     let test: &[fn()] = &[faults::w6_a_failed_sync_is_the_last_whatever_it_left_behind];
     caught(Bug::LogSyncErrorIgnored, test);

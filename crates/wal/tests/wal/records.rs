@@ -21,7 +21,15 @@ pub fn dir() -> PathBuf {
 
 pub fn options(file_bytes: u32, buffer_bytes: usize) -> WalOptions {
     let environment = ENVIRONMENT;
-    WalOptions { dir: dir(), file_bytes, buffer_bytes, environment, timeline: TIMELINE }
+    WalOptions {
+        dir: dir(),
+        file_bytes,
+        buffer_bytes,
+        block_bytes: 512,
+        power_safe_overwrite: false,
+        environment,
+        timeline: TIMELINE,
+    }
 }
 
 /// Content number `number`, `len` bytes of it at least.

@@ -98,6 +98,7 @@ pub fn log_scan(data: &[u8]) {
         predecessor_end: Lsn::NONE,
         predecessor_timeline: Timeline(1),
         created_us: 0,
+        block_bytes: 512,
     };
     let mut file = header.encode();
     let mut back = 0;

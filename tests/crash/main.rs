@@ -115,7 +115,6 @@ fn an_adversary_that_makes_every_free_choice_badly_loses_nothing() {
 }
 
 #[test]
-#[ignore = "the log header shares its block with records, and flushes are not padded to blocks"]
 fn blocks_ruined_around_unsynced_writes_lose_nothing() {
     let effort = Effort { collateral: true, torn_sectors: true, ..EFFORT };
     let shape = Shape { page_bytes: 4096, volatile: false, ..Shape::mixed(60) };

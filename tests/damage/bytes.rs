@@ -57,6 +57,7 @@ fn the_samples_hold_every_kind_of_page_record_and_file() {
         "durable",
         "file_create",
         "file_remove",
+        "pad",
         "prepare",
         "restore_point",
         "update",

@@ -137,8 +137,31 @@ impl Facts {
             let needed = self.control.clean_end.is_none() && lsn >= self.control.redo;
             self.records.insert(lsn, RecordFact { end: buffer.next_lsn(), needed, kind, proves });
         }
+        self.add_pads(&logs);
         if self.control.clean_end.is_none() {
             self.mark_needed_below_redo(&logs);
+            let needed = self.records.iter().filter(|(_, record)| record.needed);
+            let files = needed.map(|(lsn, _)| lsn.file());
+            self.first_log = files.min().unwrap_or(self.first_log).min(self.first_log);
+        }
+    }
+
+    /// What lies between two records, or behind the last one of a file: readers pass over it, and
+    /// have to find it whole.
+    fn add_pads(&mut self, logs: &LogSet) {
+        let ends = logs.files().filter_map(|file| file.header.as_ref().ok());
+        let ends = ends.map(|header| header.predecessor_end).chain([self.end]);
+        let starts = self.records.keys().copied().chain(ends);
+        let starts: BTreeSet<Lsn> = starts.collect();
+        let mut pads = Vec::new();
+        for record in self.records.values() {
+            let next =
+                starts.range(record.end..).next().filter(|next| next.file() == record.end.file());
+            pads.extend(next.filter(|next| **next > record.end).map(|next| (record.end, *next)));
+        }
+        for (lsn, end) in pads {
+            let needed = self.control.clean_end.is_none() && lsn >= self.control.redo;
+            self.records.insert(lsn, RecordFact { end, needed, kind: "pad", proves: Lsn::NONE });
         }
     }
 

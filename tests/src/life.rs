@@ -27,6 +27,7 @@ pub fn whole_blocks() -> campanile::EnvironmentOptions {
         .page_bytes(4096)
         .cache_bytes(24 * 4096)
         .log_file_bytes(64 * 1024)
+        .log_block_bytes(4096)
         .log_buffer_bytes(16 * 1024)
         .checkpoint_log_bytes(48 * 1024)
 }

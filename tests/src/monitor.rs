@@ -31,6 +31,8 @@ pub struct Monitor {
 struct Watched {
     /// By log file number: end of what was written, end of what is durable.
     logs: HashMap<u32, Extent>,
+    /// The same of files that may become log files, by name.
+    spares: HashMap<String, Extent>,
     /// Log files whose directory entry is not durable yet.
     unlisted: HashSet<u32>,
     /// Data files that are not logged.

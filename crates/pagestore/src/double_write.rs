@@ -58,14 +58,18 @@ pub struct RepairReport {
     pub damaged: usize,
     /// Copies of files that are gone.
     pub orphaned: usize,
+    /// Copies that show a change which the log has lost, as only a disk that lied about a sync can
+    /// bring about. Their homes are left as they are, to be found out by whoever reads them.
+    pub ahead: usize,
 }
 
 impl fmt::Display for RepairReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RepairReport { copies, repaired, stale, damaged, orphaned } = self;
+        let RepairReport { copies, repaired, stale, damaged, orphaned, ahead } = self;
         let repaired = repaired.len();
         write!(f, "{repaired} of {copies} pages of the last batch were torn and are repaired")?;
-        write!(f, " ({stale} stale, {damaged} unfinished, {orphaned} of removed files)")
+        write!(f, " ({stale} stale, {damaged} unfinished, {orphaned} of removed files, ")?;
+        write!(f, "{ahead} ahead of the log)")
     }
 }
 
@@ -173,6 +177,8 @@ impl PageStore {
             let whole = count == copy.len() && page::crc(&copy, entry.page) == entry.crc;
             if !whole || page::check(&copy, entry.page).is_err() {
                 report.damaged += 1;
+            } else if self.barrier.ended_before(page::lsn(&Plain(&copy))).is_some() {
+                report.ahead += 1;
             } else if page::lsn(&Plain(&copy)) < redo {
                 report.stale += 1;
             } else if !self.open_file(entry.page.file)? {

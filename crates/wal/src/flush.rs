@@ -155,6 +155,10 @@ impl Wal {
 
     fn write_segment(&self, output: &mut Output, segment: &Segment) -> Result<(), WalError> {
         assert_eq!(output.end, segment.start, "the log is written without a gap");
+        let rest = self.options.rest_bytes();
+        let block = Lsn(segment.start.0 - u64::from(segment.start.offset() % rest));
+        let untouched = self.durable() <= block || planted::is(Bug::FlushNotPadded);
+        assert!(untouched, "W13: a block that holds durable records is not written again");
         let from = u64::from(segment.start.offset());
         let written = output.file.write_all_at(&segment.bytes, from);
         let cleaned = written.and_then(|()| clean_ahead(output, segment));

@@ -96,8 +96,7 @@ fn random_programs_survive_crashes_on_a_harsh_disk() {
     for seed in 100..102 {
         let mut program = programs::setup();
         program.extend(programs::random(seed, 60));
-        // Without D6: a log that appends to a block it has written before cannot have it.
-        let harsh = SimOptions { collateral: false, ..SimOptions::harsh(seed) };
+        let harsh = SimOptions { block_bytes: 512, ..SimOptions::harsh(seed) };
         Sweep::new(harsh, policy).run(&program);
     }
 }
@@ -143,7 +142,7 @@ fn soak() {
         program.extend(programs::random(seed, 40 + (seed % 5) as usize * 40));
         let options = match seed % 2 {
             0 => SimOptions::new(seed),
-            _ => SimOptions { collateral: false, ..SimOptions::harsh(seed) },
+            _ => SimOptions { block_bytes: 512, ..SimOptions::harsh(seed) },
         };
         let policy = CrashPolicy { singles_max: 2, subsets: 3, exhaustive_items: 2, seed };
         let (depth, every) = if seed % 3 == 0 { (2, 11) } else { (1, 1) };

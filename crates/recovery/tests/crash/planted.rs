@@ -31,7 +31,7 @@ fn sweep(seed: u64) {
     program.extend(programs::random(seed, 60));
     let options = match seed % 2 {
         0 => SimOptions::new(seed),
-        _ => SimOptions { collateral: false, ..SimOptions::harsh(seed) },
+        _ => SimOptions { block_bytes: 512, ..SimOptions::harsh(seed) },
     };
     let policy = CrashPolicy { singles_max: 1, subsets: 2, exhaustive_items: 0, seed };
     let (depth, every) = if seed % 3 == 0 { (2, 13) } else { (1, 1) };

@@ -5,6 +5,7 @@
 //! owner. Must never take what it cannot read for the end.
 
 mod log;
+mod prepared;
 
 use std::fmt;
 use std::path::Path;
@@ -17,6 +18,7 @@ use campanile_wal::ControlFile;
 use serde::{Serialize, Serializer};
 
 pub use crate::inspect::log::{LogOptions, LogRecord, LogRecords, log, log_on, parse_lsn};
+pub use crate::inspect::prepared::{prepared, prepared_on};
 pub use crate::owner::Owner;
 
 use crate::error::{Error, Result};

@@ -102,6 +102,7 @@ impl Plan {
             txn: entry.id.0,
             gid: text_of(gid),
             gid_hex: hex_of(gid),
+            first: entry.first.to_string(),
         });
         let losers = self.analysis.losers().len() as u64;
         RecoveryReport {

@@ -34,6 +34,18 @@ pub struct PreparedReport {
     pub gid: Option<String>,
     /// The same, byte by byte in hexadecimal.
     pub gid_hex: String,
+    /// Its first record: log from here on is kept for it.
+    pub first: String,
+}
+
+impl fmt::Display for PreparedReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.gid {
+            Some(gid) => write!(f, "{gid:?}")?,
+            None => write!(f, "0x{}", self.gid_hex)?,
+        }
+        write!(f, " (transaction {}, log kept from {})", self.txn, self.first)
+    }
 }
 
 /// A global id as text, if all of it can be printed.
@@ -232,11 +244,7 @@ impl fmt::Display for RecoveryReport {
             self.write_what_was_done(f)?;
         }
         for prepared in &self.prepared {
-            let PreparedReport { txn, gid, gid_hex } = prepared;
-            match gid {
-                Some(gid) => writeln!(f, "  prepared  transaction {txn} as {gid:?} (0x{gid_hex})")?,
-                None => writeln!(f, "  prepared  transaction {txn} as 0x{gid_hex}")?,
-            }
+            writeln!(f, "  prepared  {prepared}")?;
         }
         for warning in &self.warnings {
             writeln!(f, "  warning   {warning}")?;

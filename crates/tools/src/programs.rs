@@ -10,6 +10,7 @@ pub mod load;
 pub mod printlog;
 pub mod recover;
 pub mod stat;
+pub mod txn;
 pub mod verify;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ pub const ALL: &[Program] = &[
     load::PROGRAM,
     verify::PROGRAM,
     stat::PROGRAM,
+    txn::PROGRAM,
     printlog::PROGRAM,
     drill::PROGRAM,
     bench::PROGRAM,

@@ -1,5 +1,6 @@
 //! `db_recover`: recovers a home whose owner died, and says what that took.
 
+use campanile::recovery::PreparedReport;
 use campanile::{Environment, RecoveryReport, inspect};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
@@ -47,6 +48,9 @@ Recovers an environment after its owner died: work that was committed is redone,
 not is undone, a torn end of the log is cut. Opening an environment does the same by itself; this \
 program is for doing it at a time of your choosing, and for reading the report.
 
+Transactions that were prepared for a two-phase commit are neither: they are kept, hidden and \
+locked, and printed, until `campanile txn` or the program that owns the home resolves them.
+
 Recovery can be interrupted at any moment and run again. It changes nothing in a home that was \
 closed cleanly. Damage in the middle of the log is never cut: it is refused with file and offset.";
 
@@ -69,6 +73,8 @@ struct Outcome<'a> {
     dry_run: bool,
     needed: bool,
     report: Option<&'a RecoveryReport>,
+    /// Those that wait for their coordinator, of this recovery and of earlier ones.
+    prepared: &'a [PreparedReport],
 }
 
 fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
@@ -84,13 +90,13 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
 
     let home = &args.home.home;
     let progress = session.progress(args.progress);
-    let report = if args.dry_run {
-        inspect::dry_run_recovery(home, &progress)?
+    let (report, prepared) = if args.dry_run {
+        (inspect::dry_run_recovery(home, &progress)?, inspect::prepared(home)?)
     } else {
         let env = Environment::options().create(false).progress(progress).open(home)?;
         let report = env.recovery_report().cloned();
         env.close()?;
-        report
+        (report, inspect::prepared(home)?)
     };
 
     if args.json.json {
@@ -99,6 +105,7 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
             dry_run: args.dry_run,
             needed: report.is_some(),
             report: report.as_ref(),
+            prepared: &prepared,
         })?;
     } else if args.verbose || args.dry_run {
         match &report {
@@ -108,6 +115,14 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
         }
         if args.dry_run && report.is_some() {
             session.line("dry run: nothing on disk was changed")?;
+        }
+    }
+    if !args.json.json {
+        for one in &prepared {
+            session.line(format_args!("prepared, waits for its coordinator: {one}"))?;
+        }
+        if !prepared.is_empty() {
+            session.note("resolve prepared transactions with `campanile txn commit|abort GID`");
         }
     }
     Ok(Exit::Ok)

@@ -1,6 +1,7 @@
 //! `db_stat`: statistics of an environment, its log, a database.
 
 use campanile::inspect::{self, HomeInfo};
+use campanile::recovery::PreparedReport;
 use campanile::{DatabaseStats, Lsn};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
@@ -64,7 +65,8 @@ struct StatArgs {
 const LONG: &str = "\
 Prints statistics, a value and what it means on each line, separated by a tab.
 
--e and -l read the control file and the names of files: they work beside a running owner. -d reads \
+-e and -l read the control file, the names of files and the log since the last checkpoint: they \
+work beside a running owner. -d reads \
 the database as recovery would leave it and needs a home that nobody owns. Cache, locks and \
 transactions of a running process live in that process: it can print them itself \
 (Environment::stats).";
@@ -98,17 +100,44 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
         return database(session, &args, name);
     }
     let info = inspect::home(&args.home.home)?;
+    let of_environment = args.environment || args.all || !args.log;
+    // Beside a running owner the log may move on while it is read, and a home may be damaged:
+    // everything else is told all the same.
+    let prepared = inspect::prepared(&args.home.home);
     if args.json.json {
-        session.json(&info)?;
+        session.json(&HomeStats { info: &info, prepared: prepared.as_deref().ok() })?;
         return Ok(Exit::Ok);
     }
-    if args.environment || args.all || !args.log {
+    if of_environment {
         environment(session, &info)?;
+        list_prepared(session, &prepared)?;
     }
     if args.log || args.all {
         log(session, &info)?;
     }
     Ok(Exit::Ok)
+}
+
+#[derive(Serialize)]
+struct HomeStats<'a> {
+    #[serde(flatten)]
+    info: &'a HomeInfo,
+    /// Those that wait for their coordinator; absent if the log could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prepared: Option<&'a [PreparedReport]>,
+}
+
+fn list_prepared(
+    session: &Session,
+    prepared: &campanile::Result<Vec<PreparedReport>>,
+) -> Result<(), Failure> {
+    match prepared {
+        Ok(all) => {
+            session.line(format_args!("{}\tPrepared transactions", all.len()))?;
+            all.iter().try_for_each(|one| session.line(format_args!("{one}\tPrepared transaction")))
+        }
+        Err(error) => session.line(format_args!("?\tPrepared transactions ({error})")),
+    }
 }
 
 #[derive(Serialize)]

@@ -4,6 +4,7 @@ mod crashed;
 mod dump_load;
 mod help;
 mod locked;
+mod prepared;
 mod proofs;
 mod traps;
 

@@ -44,8 +44,8 @@ fn they_are_printed_by_recovery_and_statistics() {
             recover.says("waits for its coordinator: \"order 66\"").says("0x00ff17");
         }
         let json = scratch.run("db_recover", &["--json"]).exits(0).json();
-        assert_eq!(json["prepared"][0]["gid_hex"], "00ff17");
-        assert_eq!(json["prepared"][1]["gid"], "order 66");
+        assert_eq!(json["prepared"][1]["gid_hex"], "00ff17");
+        assert_eq!(json["prepared"][0]["gid"], "order 66");
     }
 }
 

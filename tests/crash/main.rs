@@ -7,8 +7,9 @@
 //! `CAMPANILE_CRASH_SEED` where the seeds begin.
 
 use campanile::EnvironmentOptions;
-use campanile_tests::explore::{Effort, Tally, explore};
+use campanile_tests::explore::{Effort, Tally, explore, explore_story};
 use campanile_tests::life::{tiny, whole_blocks};
+use campanile_tests::script::{Cast, script};
 use campanile_tests::workload::Shape;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,11 @@ fn campaign_with(
     options: &EnvironmentOptions,
     effort: Effort,
 ) {
+    explore_all(name, share_percent, |seed| explore(seed, shape, options, effort));
+}
+
+/// Explores one seed after the other, on every core, until the budget is spent.
+fn explore_all(name: &str, share_percent: u64, explore: impl Fn(u64) -> Tally + Sync) -> Tally {
     let budget = number("CAMPANILE_CRASH_STATES", 20_000) * share_percent / 100;
     let first = number("CAMPANILE_CRASH_SEED", 1) * 1_000_000;
     let next = AtomicU64::new(first);
@@ -39,7 +45,7 @@ fn campaign_with(
             scope.spawn(|| {
                 while total.lock().expect("the tally").states < budget {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let tally = explore(seed, shape, options, effort);
+                    let tally = explore(seed);
                     let failed = !tally.violations.is_empty();
                     total.lock().expect("the tally").add(tally);
                     if failed {
@@ -56,6 +62,7 @@ fn campaign_with(
         total.seen.keys().filter(|site| !total.sites.contains_key(*site)).collect();
     assert!(missed.is_empty() || total.states < 10_000, "call sites never crashed at: {missed:?}");
     assert!(total.nested * 5 >= total.states, "too few crashes inside recovery");
+    total
 }
 
 fn report(name: &str, total: &Tally) {
@@ -119,4 +126,27 @@ fn blocks_ruined_around_unsynced_writes_lose_nothing() {
     let effort = Effort { collateral: true, torn_sectors: true, ..EFFORT };
     let shape = Shape { page_bytes: 4096, volatile: false, ..Shape::mixed(60) };
     campaign_with("ruined blocks", 10, shape, &whole_blocks(), effort);
+}
+
+/// Explores scripts of several sessions.
+fn sessions(name: &str, share_percent: u64, cast: Cast, effort: Effort) {
+    let total = explore_all(name, share_percent, |seed| {
+        explore_story(seed, &script(seed, cast), &tiny(), effort)
+    });
+    let (states, several, deeds) = (total.states, total.several_losers, total.deeds);
+    println!("  {several} states with several losers; {deeds}");
+    assert!(several * 4 >= states, "too few states with several losers");
+    assert!(deeds.beside_others > 0 && deeds.blocked > 0, "the sessions never met");
+}
+
+#[test]
+fn many_losers_and_commits_between_them_lose_nothing() {
+    sessions("three sessions", 20, Cast::full(30), EFFORT);
+}
+
+#[test]
+fn many_losers_on_torn_sectors_lose_nothing() {
+    let effort = Effort { torn_sectors: true, ..EFFORT };
+    let cast = Cast { sessions: 5, acts: 1, catalog: false, ..Cast::full(30) };
+    sessions("five sessions, torn sectors", 20, cast, effort);
 }

@@ -11,6 +11,8 @@
 use crate::life::{self, End, HOME, Life};
 use crate::monitor::Monitor;
 use crate::oracle::{Failure, Oracle, State};
+use crate::script::Script;
+use crate::sessions::{self, Deeds};
 use crate::workload::{Choices, Shape, Step, program};
 use campanile::{Environment, EnvironmentOptions};
 use campanile_vfs::sim::{CrashChoice, PendingInfo, SimDisk, SimOptions};
@@ -27,6 +29,10 @@ pub struct Tally {
     pub states: u64,
     /// Of these, with a crash inside recovery.
     pub nested: u64,
+    /// Of all, with several losers.
+    pub several_losers: u64,
+    /// What the sessions of the stories did.
+    pub deeds: Deeds,
     /// Programs run to their end.
     pub programs: u64,
     /// Calls that a recovery made at most, of late.
@@ -44,6 +50,8 @@ impl Tally {
     pub fn add(&mut self, other: Tally) {
         self.states += other.states;
         self.nested += other.nested;
+        self.several_losers += other.several_losers;
+        self.deeds.add(&other.deeds);
         self.programs += other.programs;
         for (site, count) in other.sites {
             *self.sites.entry(site).or_default() += count;
@@ -75,11 +83,54 @@ pub struct Effort {
     pub stop_early: bool,
 }
 
+/// What runs on the disk while the power may go: lives of an environment, the oracle told of all.
+pub trait Story: Sync {
+    /// Lives them, to a clean close.
+    fn play(
+        &self,
+        host: Host,
+        options: &EnvironmentOptions,
+        oracle: &Arc<Mutex<Oracle>>,
+    ) -> Result<Deeds, End>;
+}
+
+impl Story for Vec<Step> {
+    fn play(
+        &self,
+        host: Host,
+        options: &EnvironmentOptions,
+        oracle: &Arc<Mutex<Oracle>>,
+    ) -> Result<Deeds, End> {
+        Life::open(host, options.clone(), Arc::clone(oracle))?.run(self)?;
+        Ok(Deeds::default())
+    }
+}
+
+impl Story for Script {
+    fn play(
+        &self,
+        host: Host,
+        options: &EnvironmentOptions,
+        oracle: &Arc<Mutex<Oracle>>,
+    ) -> Result<Deeds, End> {
+        sessions::play(self, &host, options, oracle)
+    }
+}
+
 /// Explores the program of one seed and shape.
 pub fn explore(seed: u64, shape: Shape, options: &EnvironmentOptions, effort: Effort) -> Tally {
+    explore_story(seed, &program(seed, shape), options, effort)
+}
+
+/// Explores a story; the seed decides what the crashes leave.
+pub fn explore_story(
+    seed: u64,
+    story: &dyn Story,
+    options: &EnvironmentOptions,
+    effort: Effort,
+) -> Tally {
     let tally = Arc::new(Mutex::new(Tally::default()));
-    let program = program(seed, shape);
-    let calls = count_calls(seed, &program, options, effort);
+    let calls = count_calls(seed, story, options, effort);
     let disk = SimDisk::new(sim_options(seed, effort));
     let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
     let watcher = Arc::new(Watcher {
@@ -94,14 +145,13 @@ pub fn explore(seed: u64, shape: Shape, options: &EnvironmentOptions, effort: Ef
         label: format!("seed {seed}"),
     });
     let host = watched_host(&disk, Some(watcher));
-    let run = || {
-        let life = Life::open(host, options.clone(), oracle)?;
-        life.run(&program)
-    };
-    let end = catch_unwind(AssertUnwindSafe(run));
+    let end = catch_unwind(AssertUnwindSafe(|| story.play(host, options, &oracle)));
     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner).clone();
     match end {
-        Ok(Ok(())) => tally.programs += 1,
+        Ok(Ok(deeds)) => {
+            tally.programs += 1;
+            tally.deeds.add(&deeds);
+        }
         Ok(Err(End::Wrong(what))) => tally.violations.push(format!("seed {seed}: {what}")),
         Ok(Err(End::Error(error))) => tally.violations.push(format!("seed {seed}: {error}")),
         Err(panic) => tally.violations.push(format!("seed {seed}: {}", text_of(&panic))),
@@ -129,15 +179,12 @@ fn watched_host(disk: &Arc<SimDisk>, watcher: Option<Arc<Watcher>>) -> Host {
     host
 }
 
-fn count_calls(seed: u64, program: &[Step], options: &EnvironmentOptions, effort: Effort) -> u64 {
+fn count_calls(seed: u64, story: &dyn Story, options: &EnvironmentOptions, effort: Effort) -> u64 {
     let disk = SimDisk::new(sim_options(seed, effort));
     let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
     let host = watched_host(&disk, None);
     // What goes wrong here goes wrong in the explored run too, and is reported there.
-    let _ = catch_unwind(AssertUnwindSafe(|| {
-        let life = Life::open(host, options.clone(), oracle)?;
-        life.run(program)
-    }));
+    let _ = catch_unwind(AssertUnwindSafe(|| story.play(host, options, &oracle)));
     disk.calls()
 }
 
@@ -262,6 +309,7 @@ impl Watcher {
         {
             let mut tally = self.tally.lock().expect("the tally");
             tally.states += 1;
+            tally.several_losers += u64::from(oracle.writers() > 1);
             tally.nested += u64::from(self.depth > 1);
         }
         let outcome =

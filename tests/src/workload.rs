@@ -153,7 +153,7 @@ fn catalog_step(choices: &mut Choices, shape: Shape, database: usize) -> Step {
     }
 }
 
-fn durability(choices: &mut Choices, shape: Shape) -> Durability {
+pub(crate) fn durability(choices: &mut Choices, shape: Shape) -> Durability {
     match choices.below(if shape.relaxed { 8 } else { 1 }) {
         6 => Durability::WriteNoSync,
         7 => Durability::NoSync,
@@ -162,7 +162,7 @@ fn durability(choices: &mut Choices, shape: Shape) -> Durability {
 }
 
 /// Keys that collide often enough to be updated and deleted, some with a long common beginning.
-fn key(choices: &mut Choices, shape: Shape) -> Vec<u8> {
+pub(crate) fn key(choices: &mut Choices, shape: Shape) -> Vec<u8> {
     let number = choices.below(200);
     let longest = shape.page_bytes / 4;
     match choices.below(12) {
@@ -183,7 +183,7 @@ fn key(choices: &mut Choices, shape: Shape) -> Vec<u8> {
 }
 
 /// Values around the sizes where storage changes: empty, inline, just out of line, several extents.
-fn value(choices: &mut Choices, shape: Shape) -> Vec<u8> {
+pub(crate) fn value(choices: &mut Choices, shape: Shape) -> Vec<u8> {
     let page = shape.page_bytes as u64;
     let len = match choices.below(24) {
         0 => 0,

@@ -134,9 +134,12 @@ fn sessions(name: &str, share_percent: u64, cast: Cast, effort: Effort) {
         explore_story(seed, &script(seed, cast), &tiny(), effort)
     });
     let (states, several, deeds) = (total.states, total.several_losers, total.deeds);
-    println!("  {several} states with several losers; {deeds}");
+    let prepared = total.with_prepared;
+    println!("  {several} states with several losers, {prepared} with prepared ones; {deeds}");
     assert!(several * 4 >= states, "too few states with several losers");
     assert!(deeds.beside_others > 0 && deeds.blocked > 0, "the sessions never met");
+    assert!(cast.nested == 0 || deeds.children.0 > 0 && deeds.children.1 > 0, "no children");
+    assert!(cast.prepared == 0 || prepared * 20 >= states, "too few prepared transactions");
 }
 
 #[test]

@@ -7,10 +7,12 @@
 //! E2  Recovery run again after a crash inside recovery gives a permitted state as well.
 //! E3  What recovery has reported once stays so: a crash right after it changes nothing.
 //! E4  Afterwards the environment works: more commits, a clean close, a reopening.
+//! E5  What is found prepared keeps its locks, and becomes whole or nothing as it is decided.
 
 use crate::life::{self, End, HOME, Life};
 use crate::monitor::Monitor;
 use crate::oracle::{Failure, Oracle, State};
+use crate::reopen::{self, resolve_prepared};
 use crate::script::Script;
 use crate::sessions::{self, Deeds};
 use crate::workload::{Choices, Shape, Step, program};
@@ -31,6 +33,8 @@ pub struct Tally {
     pub nested: u64,
     /// Of all, with several losers.
     pub several_losers: u64,
+    /// Of all, with prepared transactions found by recovery, and resolved.
+    pub with_prepared: u64,
     /// What the sessions of the stories did.
     pub deeds: Deeds,
     /// Programs run to their end.
@@ -51,6 +55,7 @@ impl Tally {
         self.states += other.states;
         self.nested += other.nested;
         self.several_losers += other.several_losers;
+        self.with_prepared += other.with_prepared;
         self.deeds.add(&other.deeds);
         self.programs += other.programs;
         for (site, count) in other.sites {
@@ -345,9 +350,16 @@ impl Watcher {
             })
         });
         let before = image.calls();
-        let found = open_and_read(image, nested, &self.options)?;
+        let found = reopen::open_and_find(watched_host(image, nested), image, &self.options)?;
         self.learn_recovery_calls(image.calls() - before);
-        let k = oracle.judge(&found, failure)?;
+        let k = oracle.judge_all(&found, failure)?;
+        if !found.prepared.is_empty() {
+            self.tally.lock().expect("the tally").with_prepared += 1;
+            let (reborn, mut choices) = (image.reboot(CrashChoice::Nothing), Choices::new(seed));
+            let judge = (&oracle, k);
+            return resolve_prepared(watched, &reborn, &self.options, judge, &mut choices);
+        }
+        let found = found.state;
         if seed.is_multiple_of(8) {
             let again = open_and_read(&image.reboot(CrashChoice::Nothing), None, &self.options)?;
             let volatile = oracle.volatile().to_vec();
@@ -411,18 +423,11 @@ pub fn open_and_read(
     nested: Option<Arc<Watcher>>,
     options: &EnvironmentOptions,
 ) -> Result<State, String> {
-    let host = watched_host(disk, nested);
-    let env = Environment::open_on(host, Path::new(HOME), options.clone())
-        .map_err(|error| format!("does not open: {error}"))?;
-    let found = life::read_all(&env).map_err(|end| format!("does not read: {end:?}"))?;
-    let report = env.verify().map_err(|error| format!("verify failed: {error}"))?;
-    if !report.is_clean() {
-        return Err(format!("verify found: {:?}", report.damage));
+    let found = reopen::open_and_find(watched_host(disk, nested), disk, options)?;
+    match found.prepared.is_empty() {
+        true => Ok(found.state),
+        false => Err(format!("transactions are prepared: {:?}", found.prepared)),
     }
-    // The power goes before the environment can close: the next opening recovers once more.
-    disk.crash();
-    drop(env);
-    Ok(found)
 }
 
 /// A way to crash at a call: each rule of the fault model in its turn.

@@ -9,6 +9,7 @@ pub mod history;
 pub mod life;
 pub mod monitor;
 pub mod oracle;
+pub mod reopen;
 pub mod script;
 pub mod sessions;
 pub mod sweep;

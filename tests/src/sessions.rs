@@ -14,11 +14,12 @@ use crate::oracle::{Oracle, Promise, State};
 use crate::script::{Act, Move, Script, Turn};
 use crate::workload::{Choices, Durability, Shape, key, value};
 use campanile::{
-    Database, DatabaseOptions, Environment, EnvironmentOptions, Error, ErrorKind, Savepoint,
-    Transaction, TransactionOptions,
+    Database, DatabaseOptions, Environment, EnvironmentOptions, Error, ErrorKind, Prepared,
+    Savepoint, Transaction, TransactionOptions,
 };
 use campanile_format::planted::Selection;
 use campanile_vfs::Host;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -42,13 +43,15 @@ pub fn play(
             oracle,
             baton: Baton::new(act.len(), script.seed ^ number as u64),
             ended: AtomicBool::new(false),
-            deeds: Mutex::new(Deeds::default()),
+            deeds: Mutex::default(),
+            prepared: Mutex::default(),
         };
         if number == 0 {
             stage.fill()?;
         }
         stage.act(act)?;
         deeds.add(&stage.deeds.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(stage);
         env.close()?;
         locked(oracle).settle();
     }
@@ -68,6 +71,12 @@ pub struct Deeds {
     pub aborts: u64,
     /// Commits while other transactions had changes that were not committed.
     pub beside_others: u64,
+    /// Child transactions committed, and rolled back.
+    pub children: (u64, u64),
+    /// Transactions prepared.
+    pub prepared: u64,
+    /// Prepared transactions committed, and rolled back.
+    pub resolved: (u64, u64),
 }
 
 impl Deeds {
@@ -78,16 +87,23 @@ impl Deeds {
         self.commits += other.commits;
         self.aborts += other.aborts;
         self.beside_others += other.beside_others;
+        self.children.0 += other.children.0;
+        self.children.1 += other.children.1;
+        self.prepared += other.prepared;
+        self.resolved.0 += other.resolved.0;
+        self.resolved.1 += other.resolved.1;
     }
 }
 
 impl fmt::Display for Deeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Deeds { changes, blocked, commits, aborts, beside_others } = self;
+        let Deeds { changes, blocked, commits, aborts, beside_others, .. } = self;
         write!(
             f,
             "{changes} changes, {blocked} moves met a lock, {commits} commits ({beside_others} of \
-             them beside uncommitted changes of others), {aborts} rollbacks"
+             them beside uncommitted changes of others), {aborts} rollbacks; children: {} commits, \
+             {} rollbacks; {} prepared, then {} committed, {} rolled back",
+            self.children.0, self.children.1, self.prepared, self.resolved.0, self.resolved.1
         )
     }
 }
@@ -101,6 +117,8 @@ struct Stage<'a> {
     /// A session came to a bad end: the others stop.
     ended: AtomicBool,
     deeds: Mutex<Deeds>,
+    /// Handles of prepared transactions that are kept to be resolved through them.
+    prepared: Mutex<BTreeMap<Vec<u8>, Prepared>>,
 }
 
 fn locked(oracle: &Mutex<Oracle>) -> MutexGuard<'_, Oracle> {
@@ -186,6 +204,56 @@ impl Stage<'_> {
         end.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
+    /// Prepares a transaction; one that changed a database that is not durable has to be refused.
+    fn prepare(&self, txn: Transaction, changes: &[Change], keep: bool) -> Result<(), End> {
+        let gid = format!("transaction {}", txn.id()).into_bytes();
+        let volatile = name_of(self.script.cast.databases.saturating_sub(1));
+        let volatile = self.script.cast.volatile.then_some(volatile);
+        locked(self.oracle).issue_prepared(&gid, changes.to_vec());
+        match txn.prepare(&gid) {
+            Ok(prepared) => {
+                locked(self.oracle).acknowledge(Promise::Durable);
+                if keep {
+                    self.prepared
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .insert(gid, prepared);
+                }
+                self.count(|deeds| deeds.prepared += 1);
+                Ok(())
+            }
+            Err(error) if error.kind() == ErrorKind::InvalidArgument && volatile.is_some() => {
+                locked(self.oracle).retract();
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Resolves the n-th prepared transaction, through its handle if a session has it.
+    fn resolve(&self, nth: usize, commit: bool) -> Result<(), End> {
+        let waiting = Arc::clone(locked(self.oracle).newest_prepared());
+        let Some(gid) = waiting.keys().nth(nth % waiting.len().max(1)) else { return Ok(()) };
+        let listed = self.env.prepared();
+        if !listed.iter().map(|known| &known.gid).eq(waiting.keys()) {
+            return Err(End::Wrong(format!("prepared are {listed:?}, not {:?}", waiting.keys())));
+        }
+        let handle = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).remove(gid);
+        locked(self.oracle).issue_resolved(gid, commit);
+        match (handle, commit) {
+            (Some(handle), true) => handle.commit().map(drop)?,
+            (Some(handle), false) => handle.abort()?,
+            (None, true) => self.env.commit_prepared(gid).map(drop)?,
+            (None, false) => self.env.abort_prepared(gid)?,
+        }
+        locked(self.oracle).acknowledge(Promise::Durable);
+        self.count(|deeds| match commit {
+            true => deeds.resolved.0 += 1,
+            false => deeds.resolved.1 += 1,
+        });
+        Ok(())
+    }
+
     fn count(&self, count: impl FnOnce(&mut Deeds)) {
         count(&mut self.deeds.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -206,8 +274,19 @@ struct Session<'s, 'a> {
 /// How a level of a transaction ends.
 enum Exit {
     Commit(Durability),
+    Prepare {
+        keep: bool,
+    },
+    /// The whole transaction is rolled back.
     Abort,
+    /// Only this level ends.
+    Leave {
+        commit: bool,
+    },
 }
+
+/// Children of children, at most.
+const DEEPEST: usize = 3;
 
 /// Whether a statement could be carried out.
 enum Done {
@@ -220,7 +299,9 @@ impl Session<'_, '_> {
         while let Some(turn) = self.next() {
             match turn.what {
                 Move::Commit(_) | Move::Abort | Move::RollbackTo | Move::Leave { .. } => {}
+                Move::Prepare { .. } => {}
                 Move::Checkpoint | Move::Background | Move::Check => self.aside(&turn.what)?,
+                Move::Resolve { nth, commit } => self.stage.resolve(nth, commit)?,
                 _ => self.transaction(turn)?,
             }
         }
@@ -264,17 +345,18 @@ impl Session<'_, '_> {
     fn transaction(&mut self, first: Turn) -> Result<(), End> {
         let mut txn = self.stage.env.begin_with(TransactionOptions::new().no_wait(true))?;
         self.changes.clear();
-        match self.inside(&mut txn, Some(first))? {
+        match self.inside(&mut txn, Some(first), 0)? {
             Exit::Commit(durability) => {
                 let (asked, promise) = asked(durability);
-                let others = locked(self.stage.oracle).writers() > u64::from(self.writes);
+                let others = self.writes && locked(self.stage.oracle).writers() > 1;
                 self.stage.count(|deeds| {
                     deeds.commits += 1;
                     deeds.beside_others += u64::from(others);
                 });
                 self.stage.commit(&self.changes, promise, || txn.commit_with(asked))?;
             }
-            Exit::Abort => {
+            Exit::Prepare { keep } => self.stage.prepare(txn, &self.changes, keep)?,
+            Exit::Abort | Exit::Leave { .. } => {
                 self.stage.count(|deeds| deeds.aborts += 1);
                 txn.abort()?;
             }
@@ -286,12 +368,24 @@ impl Session<'_, '_> {
     }
 
     /// The moves of one level of a transaction.
-    fn inside(&mut self, txn: &mut Transaction, mut first: Option<Turn>) -> Result<Exit, End> {
+    fn inside(
+        &mut self,
+        txn: &mut Transaction,
+        mut first: Option<Turn>,
+        level: usize,
+    ) -> Result<Exit, End> {
         let mut savepoints: Vec<(Savepoint, usize)> = Vec::new();
         while let Some(turn) = first.take().or_else(|| self.next()) {
             match &turn.what {
                 Move::Commit(durability) => return Ok(Exit::Commit(*durability)),
                 Move::Abort => return Ok(Exit::Abort),
+                Move::Prepare { keep } => return Ok(Exit::Prepare { keep: *keep }),
+                Move::Leave { commit } if level > 0 => return Ok(Exit::Leave { commit: *commit }),
+                Move::Enter if level < DEEPEST => {
+                    if let Some(exit) = self.child(txn, level)? {
+                        return Ok(exit);
+                    }
+                }
                 Move::Savepoint => savepoints.push((txn.savepoint()?, self.changes.len())),
                 Move::RollbackTo => {
                     if let Some((savepoint, changes)) = savepoints.pop() {
@@ -305,13 +399,34 @@ impl Session<'_, '_> {
                     Done::Blocked => {
                         self.stage.count(|deeds| deeds.blocked += 1);
                         if !turn.patient {
-                            return Ok(Exit::Abort);
+                            return Ok(Exit::Leave { commit: false });
                         }
                     }
                 },
             }
         }
         Ok(Exit::Abort)
+    }
+
+    /// A child transaction and the moves in it. Some if the whole transaction ends with it.
+    fn child(&mut self, txn: &mut Transaction, level: usize) -> Result<Option<Exit>, End> {
+        let before = self.changes.len();
+        let mut child = txn.nested()?;
+        let exit = self.inside(&mut child, None, level + 1)?;
+        let commits = match &exit {
+            Exit::Leave { commit } => *commit,
+            Exit::Commit(_) | Exit::Prepare { .. } => true,
+            Exit::Abort => false,
+        };
+        if commits {
+            child.commit()?;
+            self.stage.count(|deeds| deeds.children.0 += 1);
+        } else {
+            child.abort()?;
+            self.changes.truncate(before);
+            self.stage.count(|deeds| deeds.children.1 += 1);
+        }
+        Ok((!matches!(exit, Exit::Leave { .. })).then_some(exit))
     }
 
     /// What the transaction sees.

@@ -9,19 +9,18 @@
 //! E4  Afterwards the environment works: more commits, a clean close, a reopening.
 //! E5  What is found prepared keeps its locks, and becomes whole or nothing as it is decided.
 
-use crate::life::{self, End, HOME, Life};
+use crate::life::{End, Life};
 use crate::monitor::Monitor;
 use crate::oracle::{Failure, Oracle, State};
 use crate::reopen::{self, resolve_prepared};
 use crate::script::Script;
 use crate::sessions::{self, Deeds};
 use crate::workload::{Choices, Shape, Step, program};
-use campanile::{Environment, EnvironmentOptions};
+use campanile::EnvironmentOptions;
 use campanile_vfs::sim::{CrashChoice, PendingInfo, SimDisk, SimOptions};
 use campanile_vfs::{Call, Host, Observed, Observer, Outcome};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What was explored; every claim in a report comes from these counts.

@@ -98,6 +98,6 @@ fn is_locked(env: &Environment, (name, key): (&str, &[u8])) -> Result<(), String
         // The database itself is what the transaction made, or renamed.
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(format!("a row of it cannot be tried: {error}")),
-        Ok(()) => Err("its lock is gone: another transaction changed a row of it".to_owned()),
+        Ok(_) => Err("its lock is gone: another transaction changed a row of it".to_owned()),
     }
 }

@@ -136,20 +136,33 @@ fn sessions(name: &str, share_percent: u64, cast: Cast, effort: Effort) {
     let (states, several, deeds) = (total.states, total.several_losers, total.deeds);
     let prepared = total.with_prepared;
     println!("  {several} states with several losers, {prepared} with prepared ones; {deeds}");
-    assert!(several * 4 >= states, "too few states with several losers");
-    assert!(deeds.beside_others > 0 && deeds.blocked > 0, "the sessions never met");
+    assert!(cast.sessions == 1 || deeds.blocked > 0, "the sessions never met");
     assert!(cast.nested == 0 || deeds.children.0 > 0 && deeds.children.1 > 0, "no children");
     assert!(cast.prepared == 0 || prepared * 20 >= states, "too few prepared transactions");
 }
 
 #[test]
 fn many_losers_and_commits_between_them_lose_nothing() {
-    sessions("three sessions", 20, Cast::full(30), EFFORT);
+    sessions("three sessions", 15, Cast::full(30), EFFORT);
 }
 
 #[test]
 fn many_losers_on_torn_sectors_lose_nothing() {
     let effort = Effort { torn_sectors: true, ..EFFORT };
     let cast = Cast { sessions: 5, acts: 1, catalog: false, ..Cast::full(30) };
-    sessions("five sessions, torn sectors", 20, cast, effort);
+    sessions("five sessions, torn sectors", 10, cast, effort);
+}
+
+#[test]
+fn children_and_prepared_transactions_lose_nothing() {
+    let cast = Cast {
+        sessions: 1,
+        acts: 3,
+        catalog: false,
+        volatile: false,
+        nested: 12,
+        prepared: 5,
+        ..Cast::full(60)
+    };
+    sessions("families", 10, cast, Effort { torn_sectors: true, ..EFFORT });
 }

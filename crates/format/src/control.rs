@@ -20,8 +20,12 @@ pub const CONTROL_FILE_BYTES: u64 = 8192;
 /// The version of the control file that this build reads and writes.
 pub const CONTROL_VERSION: u16 = 1;
 
-const KIND: HeaderKind =
-    HeaderKind { magic: *b"CampCtrl", what: "the control file", version: CONTROL_VERSION };
+const KIND: HeaderKind = HeaderKind {
+    magic: *b"CampCtrl",
+    what: "the control file",
+    version: CONTROL_VERSION,
+    features: Features::BACKUP_COPY,
+};
 
 /// What a slot says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,6 +21,7 @@ const KIND: HeaderKind = HeaderKind {
     magic: *b"CampDbwr",
     what: "the double-write file",
     version: DOUBLE_WRITE_VERSION,
+    features: 0,
 };
 
 /// One page copy of a batch.

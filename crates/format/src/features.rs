@@ -29,16 +29,13 @@ impl Features {
     pub const ENCRYPTION: u32 = 1;
     /// Reserved: contents are compressed.
     pub const COMPRESSION: u32 = 1 << 1;
-    /// Reserved: a copy that is not consistent before catastrophic recovery.
+    /// A hot copy that is not consistent before catastrophic recovery: only in control files.
     pub const BACKUP_COPY: u32 = 1 << 2;
     /// Reserved: keys are not in byte order.
     pub const KEY_ORDER: u32 = 1 << 3;
-    /// Required bits that this build has.
-    const SUPPORTED: u32 = 0;
-
-    /// Refuses required bits that this build does not have, naming them.
-    pub fn check(self, what: &'static str) -> Result<(), FormatError> {
-        let bits = self.required & !Self::SUPPORTED;
+    /// Refuses required bits other than those that `known` has, naming them.
+    pub fn check(self, what: &'static str, known: u32) -> Result<(), FormatError> {
+        let bits = self.required & !known;
         if bits == 0 {
             return Ok(());
         }
@@ -65,10 +62,18 @@ mod tests {
 
     #[test]
     fn an_unknown_required_bit_is_refused_by_name_and_an_ignorable_one_passes() {
-        assert_eq!(Features { required: 0, ignorable: u32::MAX }.check("a file"), Ok(()));
+        assert_eq!(Features { required: 0, ignorable: u32::MAX }.check("a file", 0), Ok(()));
         let features = Features { required: Features::ENCRYPTION | 1 << 17, ignorable: 0 };
-        let text = features.check("a file").unwrap_err().to_string();
+        let text = features.check("a file", 0).unwrap_err().to_string();
         assert!(text.contains("a file requires"), "{text}");
         assert!(text.contains("encryption, bit 17"), "{text}");
+    }
+
+    #[test]
+    fn a_bit_is_known_only_where_it_has_a_meaning() {
+        let copy = Features { required: Features::BACKUP_COPY, ignorable: 0 };
+        assert_eq!(copy.check("the control file", Features::BACKUP_COPY), Ok(()));
+        let text = copy.check("the log file", 0).unwrap_err().to_string();
+        assert!(text.contains("backup copy"), "{text}");
     }
 }

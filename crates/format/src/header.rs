@@ -23,6 +23,8 @@ pub(crate) struct HeaderKind {
     pub what: &'static str,
     /// The version that this build writes and reads.
     pub version: u16,
+    /// Required feature bits that this build knows in this structure.
+    pub features: u32,
 }
 
 /// Builds a header of exactly `total_bytes`: prefix, then what `body` writes, then zeros.
@@ -83,6 +85,6 @@ pub(crate) fn decode<'a>(
     reader.u16("reserved field")?;
     let features =
         Features { required: reader.u32("features")?, ignorable: reader.u32("features")? };
-    features.check(kind.what)?;
+    features.check(kind.what, kind.features)?;
     Ok((features, reader))
 }

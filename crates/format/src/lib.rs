@@ -29,6 +29,7 @@ pub mod planted;
 pub mod record;
 mod separator;
 mod slot;
+mod utc;
 mod value;
 
 pub use access::{PageBytes, PageBytesMut, Plain, PlainMut, Sparse, Words};
@@ -42,4 +43,5 @@ pub use node::build::{NodeBuilder, NodeImage};
 pub use node::{Node, validate};
 pub use page_op::PageOp;
 pub use separator::{common_prefix, separator};
+pub use utc::Utc;
 pub use value::{OverflowRef, Value, ValueLoc};

@@ -22,7 +22,7 @@ pub const LOG_BLOCK_BYTES_MAX: u32 = 4096;
 pub const LOG_VERSION: u16 = 1;
 
 const KIND: HeaderKind =
-    HeaderKind { magic: *b"CampLogs", what: "the log file", version: LOG_VERSION };
+    HeaderKind { magic: *b"CampLogs", what: "the log file", version: LOG_VERSION, features: 0 };
 
 const _: () = assert!(LOG_HEADER_BYTES.is_multiple_of(FRAME_ALIGN));
 

@@ -104,7 +104,7 @@ impl MetaFields {
         }
         let features =
             Features { required: page.u32_at(REQUIRED_AT), ignorable: page.u32_at(IGNORABLE_AT) };
-        features.check(WHAT)?;
+        features.check(WHAT, 0)?;
         let page_bytes = page.u32_at(PAGE_BYTES_AT);
         if page_bytes as usize != page.len() {
             return Err(Corrupt::new("page size", PAGE_BYTES_AT).into());

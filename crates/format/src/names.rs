@@ -13,6 +13,13 @@ pub const LOG_DIR: &str = "log";
 pub const CONTROL: &str = "control";
 /// The double-write file, in the home.
 pub const DOUBLE_WRITE: &str = "doublewrite";
+/// In [`LOG_DIR`]: who reads the log from outside holds its lock, shared; who gives log files up
+/// holds it alone.
+pub const LOG_READERS: &str = "readers.lock";
+/// Where log files go before they are given up, in the home: see the crate `backup`.
+pub const ARCHIVE: &str = "archive";
+/// Says that the home is being restored and does not count yet.
+pub const RESTORING: &str = "restoring";
 /// The file whose lock makes one process the owner of the home.
 pub const LOCK: &str = "campanile.lock";
 /// Suffix of a file that is being made and does not count yet.

@@ -46,6 +46,22 @@ bugs! {
     FollowerWokenEarly,
     /// A log file is recycled although its last records are still needed.
     LogRecycledOneTooEarly,
+    /// Log files are given up although somebody reads them.
+    LogPinIgnored,
+    /// A hot backup states an end of its log that was read before its pages.
+    BackupEndTooEarly,
+    /// A hot backup takes pages without looking at their checksums.
+    BackupPagesUnchecked,
+    /// A restore replays from the newest checkpoint in the logs, not from the backup's label.
+    RestoreFromNewestCheckpoint,
+    /// A restore goes one record further than it was told.
+    RestoredOneRecordTooFar,
+    /// A restored environment goes on in the history of its backup.
+    TimelineNotBranched,
+    /// A gap in archived logs is stepped over.
+    ArchiveGapSkipped,
+    /// A log file counts as archived before its name is durable.
+    ArchiveDirectorySyncSkipped,
     /// After an unclean end the log goes on in the old file, behind the torn tail.
     AppendAfterTornTail,
     /// A damaged record below a durable LSN is taken for the end of the log.

@@ -96,6 +96,67 @@ pub enum RecoveryError {
         /// What is wrong, and what helps.
         why: &'static str,
     },
+    /// The home is a hot copy of an environment: its pages are of many moments.
+    #[error(
+        "{home} is a backup that has not been brought to one moment yet: its pages are of many; \
+         run catastrophic recovery on it (db_recover -c), normal recovery would give wrong data"
+    )]
+    BackupCopy {
+        /// The directory.
+        home: String,
+    },
+    /// Only a backup can go back in time.
+    #[error(
+        "{home} is no backup: its data files may hold changes from after {target}, and recovery \
+         does not take back what was committed; restore a backup to that target into another \
+         directory (campanile restore)"
+    )]
+    NotABackup {
+        /// The directory.
+        home: String,
+        /// What was asked for.
+        target: String,
+    },
+    /// The backup holds pages from after the target.
+    #[error(
+        "this backup cannot go back to {target}: it reaches back to {earliest} (last commit \
+         {time}); use an earlier backup"
+    )]
+    TargetTooEarly {
+        /// What was asked for.
+        target: String,
+        /// The earliest position.
+        earliest: Lsn,
+        /// The time of the last commit before it.
+        time: String,
+    },
+    /// The log does not show that it goes as far as the target.
+    #[error(
+        "the log does not reach {target}: it ends at {reach} (last time in it {time}); give a \
+         target up to there, or none to replay to the end"
+    )]
+    TargetBeyond {
+        /// What was asked for.
+        target: String,
+        /// Where the log ends.
+        reach: Lsn,
+        /// The latest time in it.
+        time: String,
+    },
+    /// No such restore point in the log.
+    #[error("the log holds no restore point {name:?}; it holds: {known}")]
+    NoRestorePoint {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The log leads to another history than that of the backup.
+    #[error("these logs do not continue this backup: {why}")]
+    OffHistory {
+        /// How it is known.
+        why: String,
+    },
     /// The hook said stop. Nothing is lost: the next open begins again.
     #[error("recovery was stopped in its {phase} phase at {at}; the next open begins it again")]
     Cancelled {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use campanile_format::control::Control;
 use campanile_format::record::Body;
-use campanile_format::{EnvironmentId, Lsn, names};
+use campanile_format::{EnvironmentId, Features, Lsn, names};
 use campanile_pagestore::{PageStore, StoreOptions};
 use campanile_txn::{
     FlushLogFirst, LockOptions, LockTable, LogicalUndo, Parts, Transactions, TransactionsOptions,
@@ -48,6 +48,8 @@ pub struct OpenOptions {
     pub locks: LockOptions,
     /// Transactions.
     pub transactions: TransactionsOptions,
+    /// Gives up no log file until [`Wal::hold_from`] says which may go: the home has an archive.
+    pub hold_log: bool,
 }
 
 impl OpenOptions {
@@ -63,6 +65,7 @@ impl OpenOptions {
             log_buffer_bytes: LOG_BUFFER_BYTES_DEFAULT,
             locks: LockOptions::default(),
             transactions: TransactionsOptions::default(),
+            hold_log: false,
         }
     }
 }
@@ -155,6 +158,7 @@ struct Found {
 impl Found {
     fn look(host: &Host, home: &Path) -> Result<Found, RecoveryError> {
         let (control, state) = match ControlFile::read(&*host.vfs, home) {
+            Ok(control) if is_backup_copy(&control) => (Some(control), ControlState::BackupCopy),
             Ok(control) => {
                 let state = control.clean_end.map_or(ControlState::Open, ControlState::Clean);
                 (Some(control), state)
@@ -175,9 +179,17 @@ impl Found {
     fn refuse(&self, home: &Path, hint: &'static str) -> RecoveryError {
         match self.state {
             ControlState::Absent => no_environment(home, hint),
+            ControlState::BackupCopy => {
+                RecoveryError::BackupCopy { home: home.display().to_string() }
+            }
             _ => RecoveryError::Unusable { home: home.display().to_string(), why: hint },
         }
     }
+}
+
+/// Whether the control file is the label of a hot copy.
+pub(crate) fn is_backup_copy(control: &Control) -> bool {
+    control.features.required & Features::BACKUP_COPY != 0
 }
 
 fn no_environment(home: &Path, hint: &'static str) -> RecoveryError {
@@ -259,6 +271,7 @@ impl Opening<'_> {
             buffer_bytes: self.options.log_buffer_bytes,
             block_bytes: self.options.log_block_bytes,
             power_safe_overwrite: self.options.power_safe_overwrite,
+            hold_all: self.options.hold_log,
             ..WalOptions::new(dir, control.environment, control.timeline)
         };
         Ok(Wal::open(self.host, &self.poison, options, start)?)

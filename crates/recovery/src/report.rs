@@ -108,6 +108,24 @@ pub struct UndoCounts {
     pub files: u64,
 }
 
+/// Where a restore stopped, and what it cut off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RestoredTo {
+    /// What was asked for.
+    pub target: String,
+    /// The end of the last record that counts.
+    pub at: String,
+    /// Position and time of the last commit that is in.
+    pub last_commit: Option<String>,
+    /// Position and time of the first commit that is not.
+    pub next_commit: Option<String>,
+    /// The history that was left.
+    pub from_timeline: u32,
+    /// The history that begins.
+    pub timeline: u32,
+}
+
 /// How long a phase took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct PhaseTime {
@@ -161,6 +179,8 @@ pub struct RecoveryReport {
     pub warnings: Vec<String>,
     /// Time of each phase.
     pub phases: Vec<PhaseTime>,
+    /// Where a restore stopped; `None` after normal recovery.
+    pub restored: Option<RestoredTo>,
     /// Log replayed per second, in millions of bytes.
     pub replay_mb_per_s: f64,
 }
@@ -231,6 +251,16 @@ impl RecoveryReport {
     }
 }
 
+impl RestoredTo {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let none = || "none".to_owned();
+        writeln!(f, "  target    {}: stopped at {}", self.target, self.at)?;
+        writeln!(f, "  last in   {}", self.last_commit.clone().unwrap_or_else(none))?;
+        writeln!(f, "  first out {}", self.next_commit.clone().unwrap_or_else(none))?;
+        writeln!(f, "  timeline  {} left, {} begun", self.from_timeline, self.timeline)
+    }
+}
+
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.outcome {
@@ -242,6 +272,9 @@ impl fmt::Display for RecoveryReport {
         self.write_what_was_found(f)?;
         if self.outcome == Outcome::Recovered {
             self.write_what_was_done(f)?;
+        }
+        if let Some(restored) = &self.restored {
+            restored.write(f)?;
         }
         for prepared in &self.prepared {
             writeln!(f, "  prepared  {prepared}")?;

@@ -17,6 +17,8 @@ pub enum ControlState {
     Clean(Lsn),
     /// The environment was open.
     Open,
+    /// It is a hot copy: nothing may be read from it before catastrophic recovery.
+    BackupCopy,
 }
 
 /// What stands in the log directory.
@@ -60,6 +62,7 @@ pub enum Start {
 /// | absent | none or empty | none | | create |
 /// | absent | anything else | | | refuse: the control file is lost |
 /// | damaged | | | | refuse: the control file is damaged |
+/// | backup copy | | | | refuse: it needs catastrophic recovery |
 /// | clean or open | none | | | refuse: the log is lost |
 /// | clean | there | | exact | continue |
 /// | clean | there | | beyond | recover: somebody went on without saying so |
@@ -74,6 +77,7 @@ pub fn choose(control: ControlState, log: LogState, data: bool, end: CleanEnd) -
         (ControlState::Damaged, _) => {
             Start::Refuse("both slots of the control file are damaged; restore from a backup")
         }
+        (ControlState::BackupCopy, _) => Start::Refuse("it is a backup: run catastrophic recovery"),
         (ControlState::Clean(_) | ControlState::Open, LogState::None) => {
             Start::Refuse("the log directory is empty; put the log back, or restore from a backup")
         }
@@ -119,6 +123,17 @@ mod tests {
             for data in [false, true] {
                 for end in ENDS {
                     assert!(refused(choose(ControlState::Damaged, log, data, end)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_backup_copy_is_never_opened_as_it_is() {
+        for log in LOGS {
+            for data in [false, true] {
+                for end in ENDS {
+                    assert!(refused(choose(ControlState::BackupCopy, log, data, end)));
                 }
             }
         }

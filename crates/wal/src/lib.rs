@@ -13,6 +13,7 @@ mod group;
 mod log_set;
 mod old_tail;
 mod options;
+mod pins;
 mod read;
 mod recycle;
 mod resync;
@@ -30,11 +31,12 @@ mod window;
 pub use control_file::ControlFile;
 pub use error::WalError;
 pub use find_end::{LogEnd, Tail, find_end};
-pub use log_set::{LogFile, LogSet};
+pub use log_set::{Link, LogFile, LogSet};
 pub use options::{
     LOG_BLOCK_BYTES_DEFAULT, LOG_BUFFER_BYTES_DEFAULT, LOG_FILE_BYTES_DEFAULT, LOG_FILE_BYTES_MAX,
     LOG_FILE_BYTES_MIN, Start, WalOptions,
 };
+pub use pins::LogPin;
 pub use read::RecordBuf;
 pub use recycle::Recycled;
 pub use scanner::Scanner;

@@ -41,13 +41,15 @@ impl LogFile {
     }
 }
 
-/// A file of the chain.
+/// A file of the chain: see [`LogSet::chain`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Link {
-    pub(crate) number: u32,
-    pub(crate) header: LogFileHeader,
+pub struct Link {
+    /// Its number.
+    pub number: u32,
+    /// What its header says.
+    pub header: LogFileHeader,
     /// Where the next file says that this one ends; none for the newest.
-    pub(crate) ends: Option<Lsn>,
+    pub ends: Option<Lsn>,
 }
 
 impl Link {
@@ -129,6 +131,17 @@ impl LogSet {
         self.inner.files.values()
     }
 
+    /// The same log as if the files after `number` were not there.
+    #[must_use]
+    pub fn up_to(&self, number: u32) -> LogSet {
+        let mut files = self.inner.files.clone();
+        let _later = number.checked_add(1).map(|later| files.split_off(&later));
+        let (vfs, dir) = (Arc::clone(&self.inner.vfs), self.inner.dir.clone());
+        let Inner { environment, timeline, ref listing, .. } = *self.inner;
+        let listing = listing.clone();
+        LogSet { inner: Arc::new(Inner { vfs, dir, environment, timeline, files, listing }) }
+    }
+
     /// The file with this number.
     #[must_use]
     pub fn file(&self, number: u32) -> Option<&LogFile> {
@@ -194,8 +207,9 @@ impl LogSet {
         &self.inner.listing
     }
 
-    /// The files from the one that holds `from` to the newest, each linked to the next.
-    pub(crate) fn chain(&self, from: Lsn) -> Result<Vec<Link>, WalError> {
+    /// The files from the one that holds `from` to the newest, each linked to the next. An error
+    /// names the file that is missing, damaged or foreign.
+    pub fn chain(&self, from: Lsn) -> Result<Vec<Link>, WalError> {
         let first = from.file();
         let Some(newest) = self.newest().filter(|newest| newest.number >= first) else {
             return Err(self.missing(first, format!("the log is needed from {from} on")));

@@ -46,6 +46,9 @@ pub struct WalOptions {
     pub environment: EnvironmentId,
     /// The history that is being written.
     pub timeline: Timeline,
+    /// Gives up no file before [`Wal::hold_from`](crate::Wal::hold_from) says which may go: there
+    /// is an archive, and what it has is not known yet.
+    pub hold_all: bool,
 }
 
 impl WalOptions {
@@ -60,6 +63,7 @@ impl WalOptions {
             buffer_bytes: LOG_BUFFER_BYTES_DEFAULT,
             environment,
             timeline,
+            hold_all: false,
         }
     }
 

@@ -26,18 +26,19 @@ pub struct Recycled {
 }
 
 impl Wal {
-    /// Gives up the log files that end before `pin`: nobody will read a record before it again, not
-    /// after a crash now either. So `pin` comes from a checkpoint whose control slot is durable.
+    /// Gives up the log files that end before `pin`: recovery will not read a record before it
+    /// again, not after a crash now either. So `pin` comes from a checkpoint whose control slot is
+    /// durable. Files that somebody reads, or that an archive still wants, stay (W14).
     pub fn recycle_below(&self, pin: Lsn) -> Result<Recycled, WalError> {
         self.poison.check()?;
-        let mut below = pin.file().min(self.durable().file());
+        let mut below = pin.file().min(self.durable().file()).min(self.held_from());
         if planted::is(Bug::LogRecycledOneTooEarly) {
             below = (below + 1).min(self.durable().file());
         }
-        let numbers = self.files.lock().take_below(below);
-        if numbers.is_empty() {
+        let Some(_alone) = self.right_to_give_up(below)? else {
             return Ok(Recycled::default());
-        }
+        };
+        let numbers = self.files.lock().take_below(below);
         self.nearby.lock().take_if(|window| window.number() < below);
         let mut given_up = Vec::new();
         for (done, number) in numbers.iter().enumerate() {

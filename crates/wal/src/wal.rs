@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use campanile_format::Lsn;
 use campanile_format::frame::LogIdentity;
 use campanile_sync::Mutex;
-use campanile_sync::atomic::{AtomicU64, Ordering};
+use campanile_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use campanile_vfs::{Host, Poison};
 
 use crate::buffer::Buffer;
@@ -56,6 +56,8 @@ pub struct Wal {
     /// Stretches where records were cut off, as known when the log was opened: from the end of a
     /// file to the start of the next.
     pub(crate) gaps: Vec<(Lsn, Lsn)>,
+    /// Log files from this number on are kept for an archive.
+    pub(crate) held_from: AtomicU32,
     pub(crate) counters: Counters,
 }
 
@@ -82,6 +84,7 @@ impl Wal {
         poison.check()?;
         let ready = crate::start::make_ready(host, poison, &options, start)?;
         let identity = options.identity();
+        let held_from = if options.hold_all { 0 } else { u32::MAX };
         let Output { end, file_bytes, .. } = ready.output;
         tracing::debug!(%end, ?start, "log opened");
         Ok(Wal {
@@ -103,6 +106,7 @@ impl Wal {
             end_at_last_step: AtomicU64::new(0),
             quiet_since_us: AtomicU64::new(0),
             gaps: ready.gaps,
+            held_from: AtomicU32::new(held_from),
             counters: Counters::default(),
         })
     }

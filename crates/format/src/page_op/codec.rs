@@ -263,7 +263,7 @@ fn decode_meta(reader: &mut Reader<'_>) -> Result<MetaFields, FormatError> {
     const WHAT: &str = "the data file";
     let required = reader.u32("features")?;
     let features = Features { required, ignorable: reader.u32("features")? };
-    features.check(WHAT)?;
+    features.check(WHAT, 0)?;
     let environment = EnvironmentId(reader.array("environment id")?);
     let page_bytes = reader.u32("page size")?;
     let access_method = AccessMethod::from_code(reader.u8("access method")?, WHAT)?;

@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod faults;
 mod mutation;
+mod pins;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod records;

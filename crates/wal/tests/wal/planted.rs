@@ -8,7 +8,7 @@ use campanile_vfs::Host;
 use campanile_wal::WalOptions;
 
 use super::records::{content, new_log, options, record};
-use super::{append, control, crash, damage, faults};
+use super::{append, control, crash, damage, faults, pins};
 
 /// Runs tests with a bug on; fails unless the bug was reached and one of the tests failed.
 fn caught(bug: Bug, tests: &[fn()]) {
@@ -51,6 +51,11 @@ fn skipping_the_directory_sync_is_noticed() {
 #[test]
 fn recycling_a_file_too_early_is_noticed() {
     caught(Bug::LogRecycledOneTooEarly, &[crash::no_crash_loses_what_was_flushed]);
+}
+
+#[test]
+fn giving_up_files_that_somebody_reads_is_noticed() {
+    caught(Bug::LogPinIgnored, &[pins::w14_no_file_goes_while_somebody_reads_the_log]);
 }
 
 #[test]

@@ -22,13 +22,11 @@ pub fn dir() -> PathBuf {
 pub fn options(file_bytes: u32, buffer_bytes: usize) -> WalOptions {
     let environment = ENVIRONMENT;
     WalOptions {
-        dir: dir(),
         file_bytes,
         buffer_bytes,
         block_bytes: 512,
         power_safe_overwrite: false,
-        environment,
-        timeline: TIMELINE,
+        ..WalOptions::new(dir(), environment, TIMELINE)
     }
 }
 

@@ -1,0 +1,36 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::indexing_slicing)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod archive;
+mod archive_note;
+mod directory;
+mod error;
+mod gathered;
+mod hot_backup;
+mod log_copy;
+mod log_pool;
+mod manifest;
+mod page_copy;
+mod progress;
+mod repository;
+mod restore_files;
+mod sealed;
+mod shelf;
+mod suspects;
+mod update;
+
+pub use archive::{Archiver, Lag};
+pub use archive_note::ArchiveNote;
+pub use directory::Directory;
+pub use error::BackupError;
+pub use gathered::GatheredLogs;
+pub use hot_backup::{Copied, hot_copy};
+pub use log_pool::{LogPool, TimelineFound};
+pub use manifest::{FileEntry, Manifest};
+pub use progress::{Hook, Step};
+pub use repository::{BackupFound, Repository};
+pub use restore_files::{RestoreNote, RestorePlan, is_being_restored, write_files};
+pub use shelf::{Put, Shelf};
+pub use update::{Updated, update_copy};

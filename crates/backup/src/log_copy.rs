@@ -1,0 +1,142 @@
+//! The log of a backup: where it ends, and its files.
+//!
+//! Owns the finding of an end while the log is being written (B4), and the copying of log files
+//! (B5). Must never take what an owner is writing right now for damage, nor damage for the end.
+
+use std::path::Path;
+
+use campanile_format::log_file::FIRST_RECORD_OFFSET;
+use campanile_format::{EnvironmentId, Lsn, Timeline, names};
+use campanile_vfs::{Host, Open};
+use campanile_wal::{LogEnd, LogSet, WalError, find_end};
+
+use crate::error::BackupError;
+use crate::manifest::{FileEntry, join};
+use crate::progress::Meter;
+use crate::shelf::Shelf;
+
+/// Log files are read in pieces of this.
+const PIECE_BYTES: u64 = 1 << 20;
+/// A bad spot that stays where it is so many times is damage.
+const ATTEMPTS: u32 = 20;
+const PAUSE_US: u64 = 5_000;
+
+/// Whose log it is, and where.
+pub(crate) struct LogOf<'a> {
+    pub host: &'a Host,
+    pub home: &'a Path,
+    pub environment: EnvironmentId,
+    pub timeline: Timeline,
+}
+
+impl LogOf<'_> {
+    pub fn open(&self) -> Result<LogSet, WalError> {
+        let dir = self.home.join(names::LOG_DIR);
+        LogSet::open(&self.host.vfs, &dir, self.environment, self.timeline)
+    }
+
+    /// The end of the log now, and the latest time before it. Everything that was durable when
+    /// this was called is before it.
+    pub fn end_now(&self, from: Lsn, durable: Lsn) -> Result<(Lsn, u64), BackupError> {
+        let (mut from, mut last_time_us, mut attempts) = (from, 0, 0);
+        loop {
+            let logs = self.open()?;
+            let error = match find_end(&logs, from, durable) {
+                Ok(end) => return Ok((settled(&end), last_time_us.max(end.last_time_us))),
+                Err(error) => error,
+            };
+            // What is read while it is written shows holes, with whole records behind them; files
+            // appear while they are listed. The next look sees further.
+            attempts += 1;
+            match moved_on(&error, from) {
+                Some(spot) => {
+                    // The time before the spot is asked for only here: it is not read again.
+                    last_time_us = last_time_us.max(time_before(&logs, from, spot)?);
+                    (from, attempts) = (spot, 0);
+                }
+                None if attempts < ATTEMPTS && may_pass(&error) => {}
+                None => return Err(error.into()),
+            }
+            self.host.clock.sleep_us(PAUSE_US);
+        }
+    }
+}
+
+/// The end as the end of a record: a new file in which nothing stands adds nothing.
+fn settled(end: &LogEnd) -> Lsn {
+    let untouched = end.end.offset() == FIRST_RECORD_OFFSET && !end.predecessor_end.is_none();
+    if untouched { end.predecessor_end } else { end.end }
+}
+
+/// The bad spot, if it is further on than `from`.
+fn moved_on(error: &WalError, from: Lsn) -> Option<Lsn> {
+    let WalError::Corrupt { file, offset, .. } = error else { return None };
+    let number = names::parse_log_file(file)?;
+    let offset = u32::try_from(*offset).ok().filter(|offset| *offset >= FIRST_RECORD_OFFSET)?;
+    Some(Lsn::new(number, offset)).filter(|spot| *spot > from)
+}
+
+fn may_pass(error: &WalError) -> bool {
+    matches!(error, WalError::Corrupt { .. } | WalError::Missing { .. })
+}
+
+fn time_before(logs: &LogSet, from: Lsn, to: Lsn) -> Result<u64, WalError> {
+    let mut last = 0;
+    for found in logs.forward(from, to)? {
+        last = found?.1.record()?.time_us().unwrap_or_default().max(last);
+    }
+    Ok(last)
+}
+
+/// Copies the log files from `first` to `end` under `prefix`, each up to where the log ends in it.
+pub(crate) fn copy_logs(
+    log: &LogOf<'_>,
+    first: Lsn,
+    end: Lsn,
+    to: (&dyn Shelf, &str),
+    meter: &mut Meter<'_>,
+) -> Result<Vec<FileEntry>, BackupError> {
+    let chain = log.open()?.chain(first)?;
+    let wanted = chain.iter().filter(|link| link.number <= end.file());
+    let ends = wanted.map(|link| {
+        let stated = link.ends.map_or(end, |ends| ends.min(end));
+        (link.number, if link.number == end.file() { end } else { stated })
+    });
+    let ends: Vec<(u32, Lsn)> = ends.collect();
+    meter.phase("copying log files", ends.iter().map(|(_, end)| u64::from(end.offset())).sum())?;
+    let mut entries = Vec::new();
+    for (number, ends) in ends {
+        let from = log.home.join(names::LOG_DIR).join(names::log_file(number));
+        let name = format!("{}/{}", names::LOG_DIR, names::log_file(number));
+        let bytes = u64::from(ends.offset());
+        let crc32 = copy_head(log.host, &from, bytes, (to.0, &join(to.1, &name)), meter)?;
+        entries.push(FileEntry { name, bytes, crc32 });
+    }
+    Ok(entries)
+}
+
+/// Copies the first `bytes` of a file; returns their checksum.
+pub(crate) fn copy_head(
+    host: &Host,
+    from: &Path,
+    bytes: u64,
+    to: (&dyn Shelf, &str),
+    meter: &mut Meter<'_>,
+) -> Result<u32, BackupError> {
+    let failed = |action, source| BackupError::io(action, from.display().to_string(), source);
+    let file = host.vfs.open(from, Open::Read).map_err(|error| failed("open", error))?;
+    let mut put = to.0.put(to.1)?;
+    let mut crc = crc32fast::Hasher::new();
+    let mut piece = Vec::new();
+    let mut at = 0;
+    while at < bytes {
+        piece.resize(PIECE_BYTES.min(bytes - at) as usize, 0);
+        file.read_exact_at(&mut piece, at).map_err(|error| failed("read", error))?;
+        crc.update(&piece);
+        put.write(&piece)?;
+        at += piece.len() as u64;
+        meter.add(piece.len() as u64)?;
+    }
+    put.finish()?;
+    Ok(crc.finalize())
+}

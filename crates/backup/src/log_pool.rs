@@ -1,0 +1,188 @@
+//! All log files at hand, and the way back from the end of a history.
+//!
+//! Owns the choice among several files for one place, and among several histories. Promises (B12)
+//! that a file is what its header says, that of several for one place the one whose records reach
+//! furthest is taken, and that nothing is guessed where two histories end. Must never look at the
+//! names of files.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use campanile_format::log_file::{LOG_HEADER_BYTES, LogFileHeader};
+use campanile_format::planted::{self, Bug};
+use campanile_format::{EnvironmentId, Timeline, Utc, names};
+use campanile_wal::WalError;
+
+use crate::error::BackupError;
+use crate::gathered::{GatheredLogs, reach_of};
+use crate::shelf::Shelf;
+
+/// A file that says that it is a log file of the environment.
+#[derive(Clone, Debug)]
+struct Candidate {
+    shelf: Arc<dyn Shelf>,
+    name: String,
+    header: LogFileHeader,
+}
+
+/// A history of which there are log files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimelineFound {
+    /// Its number.
+    pub timeline: Timeline,
+    /// Its first file here.
+    pub first: u32,
+    /// Its last file here.
+    pub last: u32,
+    /// When its last file was begun, microseconds since 1970.
+    pub begun_us: u64,
+    /// The history that it left, if its beginning is here.
+    pub left: Option<Timeline>,
+}
+
+/// All log files at hand.
+#[derive(Debug)]
+pub struct LogPool {
+    environment: EnvironmentId,
+    files: BTreeMap<(Timeline, u32), Vec<Candidate>>,
+}
+
+impl LogPool {
+    /// An empty pool for the log of one environment.
+    #[must_use]
+    pub fn new(environment: EnvironmentId) -> LogPool {
+        LogPool { environment, files: BTreeMap::new() }
+    }
+
+    /// Takes in the log files right under `under`, whatever they are called. Files that are no log
+    /// files of this environment are passed over; how many were taken is returned.
+    pub fn gather(&mut self, shelf: &Arc<dyn Shelf>, under: &str) -> Result<usize, BackupError> {
+        let mut taken = 0;
+        for name in shelf.list(under)? {
+            let name = crate::manifest::join(under, &name);
+            let Some(header) = header_of(&**shelf, &name)? else { continue };
+            if header.environment != self.environment {
+                continue;
+            }
+            let place = self.files.entry((header.timeline, header.file)).or_default();
+            place.push(Candidate { shelf: Arc::clone(shelf), name, header });
+            taken += 1;
+        }
+        Ok(taken)
+    }
+
+    /// The histories, by number.
+    #[must_use]
+    pub fn timelines(&self) -> Vec<TimelineFound> {
+        let mut found: BTreeMap<Timeline, TimelineFound> = BTreeMap::new();
+        for ((timeline, number), candidates) in &self.files {
+            let Some(header) = candidates.first().map(|candidate| candidate.header) else {
+                continue;
+            };
+            let branches = header.predecessor_timeline != *timeline;
+            let entry = found.entry(*timeline).or_insert(TimelineFound {
+                timeline: *timeline,
+                first: *number,
+                last: *number,
+                begun_us: 0,
+                left: None,
+            });
+            entry.last = entry.last.max(*number);
+            entry.begun_us = entry.begun_us.max(header.created_us);
+            entry.left = entry.left.or(branches.then_some(header.predecessor_timeline));
+        }
+        found.into_values().collect()
+    }
+
+    /// The history to restore: the wanted one, or the one that no other has left.
+    pub fn choose(&self, wanted: Option<Timeline>) -> Result<Timeline, BackupError> {
+        let all = self.timelines();
+        if let Some(wanted) = wanted {
+            return match all.iter().any(|found| found.timeline == wanted) {
+                true => Ok(wanted),
+                false => Err(BackupError::NoBackup {
+                    why: format!("there is no log file of timeline {wanted}"),
+                }),
+            };
+        }
+        let is_left = |timeline: Timeline| all.iter().any(|found| found.left == Some(timeline));
+        let tips: Vec<_> = all.iter().filter(|found| !is_left(found.timeline)).collect();
+        match tips.as_slice() {
+            [] => Err(BackupError::NoBackup { why: "there is no log file at all".into() }),
+            [only] => Ok(only.timeline),
+            several => {
+                let shown = |tip: &&&TimelineFound| {
+                    format!("{} (last file of {})", tip.timeline, Utc(tip.begun_us))
+                };
+                let timelines = several.iter().map(|tip| shown(&tip)).collect::<Vec<_>>();
+                Err(BackupError::SeveralTimelines { timelines: timelines.join(", ") })
+            }
+        }
+    }
+
+    /// The files from the end of a history backward, as far as each names one that is here.
+    pub fn line(&self, tip: Timeline) -> Result<GatheredLogs, BackupError> {
+        let mut line = GatheredLogs::default();
+        let last = self.files.range((tip, 0)..=(tip, u32::MAX)).next_back();
+        let mut place = last.map(|(place, _)| *place);
+        while let Some(at) = place {
+            let Some(candidates) = self.files.get(&at) else { break };
+            let Some(best) = self.best(candidates, at.1)? else { break };
+            line.insert(at.1, Arc::clone(&best.shelf), best.name.clone());
+            let before = best.header.predecessor_end;
+            let next = (best.header.predecessor_timeline, before.file());
+            place = (!before.is_none() && next.1 < at.1).then_some(next);
+            if planted::is(Bug::ArchiveGapSkipped) && !self.files.contains_key(&next) {
+                place = self.files.range(..at).next_back().map(|(place, _)| *place);
+            }
+        }
+        Ok(line)
+    }
+
+    /// Of several files for one place, the one whose records reach furthest.
+    fn best<'c>(
+        &self,
+        candidates: &'c [Candidate],
+        number: u32,
+    ) -> Result<Option<&'c Candidate>, BackupError> {
+        if let [only] = candidates {
+            return Ok(Some(only));
+        }
+        let mut best: Option<(&Candidate, u64)> = None;
+        for candidate in candidates {
+            let found = reach_of(&candidate.shelf, &candidate.name, self.environment, number);
+            let reach = match found {
+                Ok(end) => u64::from(end.end.offset()),
+                // Up to the damage it is as good as another.
+                Err(WalError::Corrupt { offset, .. }) => offset,
+                Err(error) => return Err(error.into()),
+            };
+            if best.is_none_or(|(_, furthest)| reach > furthest) {
+                best = Some((candidate, reach));
+            }
+        }
+        Ok(best.map(|(candidate, _)| candidate))
+    }
+
+    /// A word about what is here, for messages.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let all = self.timelines().into_iter().map(|found| {
+            let (first, last) = (names::log_file(found.first), names::log_file(found.last));
+            format!("timeline {}: {first} to {last}", found.timeline)
+        });
+        all.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// What a file says in its header; `None` if it is no log file.
+fn header_of(shelf: &dyn Shelf, name: &str) -> Result<Option<LogFileHeader>, BackupError> {
+    let Ok(file) = shelf.open(name) else { return Ok(None) };
+    let mut head = vec![0; LOG_HEADER_BYTES];
+    match file.read_full_at(&mut head, 0) {
+        Ok(count) if count == head.len() => Ok(LogFileHeader::decode(&head).ok()),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => Ok(None),
+        Err(error) => Err(BackupError::io("read", shelf.shown(name), error)),
+    }
+}

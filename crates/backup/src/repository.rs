@@ -1,0 +1,184 @@
+//! A repository: backups and archived log files of one environment.
+//!
+//! Owns the layout and the names. Promises (B6, B7) that a backup is listed as one only when it is
+//! complete, and that a new one never takes the place of another. Must never hold what cannot be
+//! learned from the shelf again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use campanile_format::control::Control;
+use campanile_format::{EnvironmentId, Timeline, Utc, names};
+use campanile_vfs::{FileLock, Host, LockMode};
+use serde::{Deserialize, Serialize};
+
+use crate::directory::Directory;
+use crate::error::BackupError;
+use crate::hot_backup::{Copied, hot_copy, read_control};
+use crate::log_pool::LogPool;
+use crate::manifest::{MANIFEST, Manifest, join, read_label};
+use crate::progress::Hook;
+use crate::sealed::{seal, unseal};
+use crate::shelf::{Shelf, put_small, read_small};
+
+/// Says whose repository it is.
+const IDENTITY: &str = "campanile.repository";
+const BACKUPS: &str = "backup";
+const LOGS: &str = "log";
+const FORMAT: u32 = 1;
+/// Whoever else works in it may be done soon.
+const ATTEMPTS: u32 = 50;
+const PAUSE_US: u64 = 100_000;
+
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    format: u32,
+    environment: String,
+}
+
+/// A backup in a repository, or what is left of one.
+#[derive(Clone, Debug)]
+pub struct BackupFound {
+    /// Its name, a timestamp.
+    pub name: String,
+    /// What it is; `None` if it was never completed.
+    pub manifest: Option<Manifest>,
+}
+
+/// Backups and archived log files.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    host: Host,
+    shelf: Arc<dyn Shelf>,
+    shown: String,
+}
+
+impl Repository {
+    /// The repository in a directory, which is made by the first backup.
+    #[must_use]
+    pub fn in_directory(host: &Host, dir: &Path) -> Repository {
+        let shelf = Arc::new(Directory::new(host, dir));
+        Repository { host: host.clone(), shelf, shown: dir.display().to_string() }
+    }
+
+    /// The shelf that it is on.
+    #[must_use]
+    pub fn shelf(&self) -> &Arc<dyn Shelf> {
+        &self.shelf
+    }
+
+    /// Whose repository it is, as text; an error if it is none.
+    pub fn environment(&self) -> Result<String, BackupError> {
+        if !self.shelf.has(IDENTITY)? {
+            let why = format!("is no repository: it has no file {IDENTITY}");
+            return Err(BackupError::Place { dir: self.shown.clone(), why });
+        }
+        let identity: Identity = unseal(&read_small(&*self.shelf, IDENTITY)?)
+            .map_err(|why| BackupError::Damaged { file: self.shelf.shown(IDENTITY), why })?;
+        if identity.format != FORMAT {
+            let why = format!("is of format {}: use a newer build", identity.format);
+            return Err(BackupError::Place { dir: self.shown.clone(), why });
+        }
+        Ok(identity.environment)
+    }
+
+    /// Makes it the repository of this environment, or refuses if it is that of another.
+    pub fn claim(&self, environment: EnvironmentId) -> Result<(), BackupError> {
+        if self.shelf.has(IDENTITY)? {
+            let theirs = self.environment()?;
+            if theirs == environment.to_string() {
+                return Ok(());
+            }
+            let why = format!("belongs to environment {theirs}: use another directory");
+            return Err(BackupError::Place { dir: self.shown.clone(), why });
+        }
+        if let Some(stranger) = self.shelf.list("")?.iter().find(|name| !name.ends_with(".lock")) {
+            let why = format!("is no repository and holds {stranger}: give an empty directory");
+            return Err(BackupError::Place { dir: self.shown.clone(), why });
+        }
+        let identity = Identity { format: FORMAT, environment: environment.to_string() };
+        put_small(&*self.shelf, IDENTITY, seal(&identity).as_bytes())
+    }
+
+    /// Keeps others out, or with [`LockMode::Shared`] only those who change something.
+    pub fn lock(&self, mode: LockMode) -> Result<Box<dyn FileLock>, BackupError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(lock) = self.shelf.lock(mode)? {
+                return Ok(lock);
+            }
+            self.host.clock.sleep_us(PAUSE_US);
+        }
+        Err(BackupError::Busy { dir: self.shown.clone() })
+    }
+
+    /// Makes a backup of a home; returns its name too.
+    pub fn back_up(
+        &self,
+        home: &Path,
+        hook: &mut Hook<'_>,
+    ) -> Result<(String, Copied), BackupError> {
+        let control = read_control(&self.host, home)?;
+        self.claim(control.environment)?;
+        let _lock = self.lock(LockMode::Exclusive)?;
+        let name = self.free_name()?;
+        let prefix = format!("{BACKUPS}/{name}");
+        let copied = hot_copy(&self.host, home, &*self.shelf, &prefix, hook)?;
+        Ok((name, copied))
+    }
+
+    /// A name for a backup that begins now. Two in one second are told apart.
+    fn free_name(&self) -> Result<String, BackupError> {
+        let now = Utc(self.host.clock.now_us()).compact();
+        let taken = self.shelf.list(BACKUPS)?;
+        let more = (2u32..).map(|count| format!("{now}_{count:02}"));
+        let mut names = std::iter::once(now.clone()).chain(more);
+        Ok(names.find(|name| !taken.contains(name)).unwrap_or(now))
+    }
+
+    /// The backups, oldest first, those that were never completed among them.
+    pub fn backups(&self) -> Result<Vec<BackupFound>, BackupError> {
+        let mut found = Vec::new();
+        for name in self.shelf.list(BACKUPS)? {
+            let prefix = self.prefix(&name);
+            let manifest = match self.shelf.has(&join(&prefix, MANIFEST))? {
+                true => Some(Manifest::read(&*self.shelf, &prefix)?),
+                false => None,
+            };
+            found.push(BackupFound { name, manifest });
+        }
+        found.sort_by_key(|backup| {
+            let started = backup.manifest.as_ref().map_or(0, |manifest| manifest.started_us);
+            (started, backup.name.clone())
+        });
+        Ok(found)
+    }
+
+    /// Where the files of a backup are.
+    #[must_use]
+    pub fn prefix(&self, name: &str) -> String {
+        format!("{BACKUPS}/{name}")
+    }
+
+    /// The label of a backup.
+    pub fn label(&self, name: &str) -> Result<Control, BackupError> {
+        read_label(&*self.shelf, &self.prefix(name))
+    }
+
+    /// Where archived log files of a history are.
+    #[must_use]
+    pub fn archive_of(timeline: Timeline) -> String {
+        format!("{LOGS}/{:010}", timeline.0)
+    }
+
+    /// All log files in it: of the archive, and of all backups, finished or not.
+    pub fn pool(&self, environment: EnvironmentId) -> Result<LogPool, BackupError> {
+        let mut pool = LogPool::new(environment);
+        for timeline in self.shelf.list(LOGS)? {
+            pool.gather(&self.shelf, &join(LOGS, &timeline))?;
+        }
+        for backup in self.shelf.list(BACKUPS)? {
+            pool.gather(&self.shelf, &join(&self.prefix(&backup), names::LOG_DIR))?;
+        }
+        Ok(pool)
+    }
+}

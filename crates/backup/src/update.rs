@@ -1,0 +1,85 @@
+//! Bringing a copy up to date by the log alone: `db_hotbackup -u`.
+//!
+//! Owns the rule which log files an update takes. Promises that a copy stays usable whenever an
+//! update is cut short, and that a gap is refused before anything is written. Must never update
+//! what was recovered: it has a history of its own.
+
+use std::path::Path;
+
+use campanile_format::{Features, Lsn, names};
+use campanile_vfs::Host;
+use campanile_wal::{ControlFile, LogPin};
+
+use crate::directory::Directory;
+use crate::error::BackupError;
+use crate::hot_backup::{first_needed, label, read_control};
+use crate::log_copy::{LogOf, copy_logs};
+use crate::manifest::{FileEntry, Manifest, label_bytes};
+use crate::progress::{Hook, Meter};
+use crate::shelf::put_small;
+
+/// What an update did.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// Where the copy ended before.
+    pub from: Lsn,
+    /// Where it ends now.
+    pub to: Lsn,
+    /// What the copy is now.
+    pub manifest: Manifest,
+}
+
+/// Adds to the copy in `target` the log that its home has written since.
+pub fn update_copy(
+    host: &Host,
+    home: &Path,
+    target: &Path,
+    hook: &mut Hook<'_>,
+) -> Result<Updated, BackupError> {
+    let place = |why: &str| {
+        Err(BackupError::Place { dir: target.display().to_string(), why: why.to_owned() })
+    };
+    let shelf = Directory::new(host, target);
+    let copy = ControlFile::read(&*host.vfs, target)?;
+    if copy.features.required & Features::BACKUP_COPY == 0 {
+        return place("was recovered since it was copied: it has a history of its own; copy anew");
+    }
+    let manifest = Manifest::read(&shelf, "")?;
+    let _pin = LogPin::take(host, &home.join(names::LOG_DIR))?;
+    let control = read_control(host, home)?;
+    if control.environment != copy.environment {
+        return place("is a copy of another environment");
+    }
+    let log = LogOf { host, home, environment: control.environment, timeline: control.timeline };
+    let theirs =
+        LogOf { host, home: target, environment: copy.environment, timeline: copy.timeline };
+    let first = first_needed(&theirs.open()?, &copy)?;
+    // The file in which the copy ends may have gone on; older ones are complete. A gap between is
+    // found here: the chain names the file that is missing.
+    let from = Lsn::new(copy.durable.file(), campanile_format::log_file::FIRST_RECORD_OFFSET);
+    log.open()?.chain(from)?;
+    let (end, last_time_us) = log.end_now(from.max(copy.redo), control.durable)?;
+    if end < copy.durable {
+        return place("is newer than the home: was an older state of the home restored?");
+    }
+    let mut meter = Meter::new(hook);
+    let added = copy_logs(&log, from, end, (&shelf, ""), &mut meter)?;
+    let bytes = label_bytes(&label(&copy, end));
+    put_small(&shelf, names::CONTROL, &bytes)?;
+    let control_entry = FileEntry {
+        name: names::CONTROL.to_owned(),
+        bytes: bytes.len() as u64,
+        crc32: crc32fast::hash(&bytes),
+    };
+    let mut files = manifest.files.clone();
+    for entry in added.into_iter().chain([control_entry]) {
+        files.retain(|file| file.name != entry.name);
+        files.push(entry);
+    }
+    let finished_us = host.clock.now_us();
+    let last_time_us = manifest.last_time_us.max(last_time_us);
+    let (first, end_text) = (first.to_string(), end.to_string());
+    let manifest = Manifest { finished_us, last_time_us, first, end: end_text, files, ..manifest };
+    manifest.write(&shelf, "")?;
+    Ok(Updated { from: copy.durable, to: end, manifest })
+}

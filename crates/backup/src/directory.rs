@@ -7,10 +7,11 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use campanile_format::names;
 use campanile_format::planted::{self, Bug};
+use campanile_sync::Mutex;
 use campanile_vfs::{File, FileLock, Host, LockMode, Open};
 
 use crate::error::BackupError;
@@ -48,7 +49,7 @@ impl Directory {
 
     /// Makes a directory and makes it durable, with those above it down from the root's parent.
     fn make(&self, dir: &Path) -> Result<(), BackupError> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made.lock();
         if made.contains(dir) {
             return Ok(());
         }

@@ -90,7 +90,7 @@ pub fn hot_copy(
     std::mem::take(&mut copying.suspects).explain(&log.open()?, control.redo, end)?;
     files.extend(copy_logs(&log, first, end, (shelf, prefix), &mut copying.meter)?);
     still_the_same(host, home, &control)?;
-    let label = label(&control, end);
+    let label = label(&control, end, end);
     let bytes = label_bytes(&label);
     put_small(shelf, &join(prefix, names::CONTROL), &bytes)?;
     files.push(FileEntry {
@@ -120,10 +120,11 @@ pub fn hot_copy(
     Ok(Copied { manifest, us })
 }
 
-/// The label: the control file as it was before the first page, and what the log must reach.
-pub(crate) fn label(control: &Control, end: Lsn) -> Control {
+/// The label: the control file as it was before the first page; where the copy is complete, and
+/// what the log in it reaches.
+pub(crate) fn label(control: &Control, complete: Lsn, end: Lsn) -> Control {
     let features = Features { required: Features::BACKUP_COPY, ..control.features };
-    Control { features, durable: end, clean_end: None, ..*control }
+    Control { features, durable: end, clean_end: Some(complete), ..*control }
 }
 
 /// The control file of a home that somebody uses, or that was closed.
@@ -155,7 +156,7 @@ fn is_owned(host: &Host, home: &Path) -> Result<bool, BackupError> {
 }
 
 /// From where on the log is needed: replay and rollback read it.
-pub(crate) fn first_needed(logs: &LogSet, control: &Control) -> Result<Lsn, WalError> {
+pub fn first_needed(logs: &LogSet, control: &Control) -> Result<Lsn, WalError> {
     if control.checkpoint.is_none() {
         return Ok(control.redo);
     }

@@ -26,7 +26,7 @@ pub use archive_note::ArchiveNote;
 pub use directory::Directory;
 pub use error::BackupError;
 pub use gathered::GatheredLogs;
-pub use hot_backup::{Copied, hot_copy};
+pub use hot_backup::{Copied, first_needed, hot_copy};
 pub use log_pool::{LogPool, TimelineFound};
 pub use manifest::{FileEntry, Manifest};
 pub use progress::{Hook, Step};

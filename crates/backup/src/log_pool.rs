@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use campanile_format::log_file::{LOG_HEADER_BYTES, LogFileHeader};
-use campanile_format::planted::{self, Bug};
 use campanile_format::{EnvironmentId, Timeline, Utc, names};
 use campanile_wal::WalError;
 
@@ -123,7 +122,37 @@ impl LogPool {
     /// The files from the end of a history backward, as far as each names one that is here.
     pub fn line(&self, tip: Timeline) -> Result<GatheredLogs, BackupError> {
         let mut line = GatheredLogs::default();
-        let last = self.files.range((tip, 0)..=(tip, u32::MAX)).next_back();
+        self.follow_back(&mut line, tip, u32::MAX)?;
+        Ok(line)
+    }
+
+    /// The line of `tip`, with what there is below a gap in it on the history of a backup whose log
+    /// begins in file `first`: as far as that goes, the backup can be brought.
+    pub fn line_for(
+        &self,
+        tip: Timeline,
+        base: Timeline,
+        first: u32,
+    ) -> Result<GatheredLogs, BackupError> {
+        let mut line = self.line(tip)?;
+        let mut lowest = line.numbers().next().unwrap_or(0);
+        while lowest > first {
+            self.follow_back(&mut line, base, lowest - 1)?;
+            match line.numbers().next() {
+                Some(lower) if lower < lowest => lowest = lower,
+                _ => break,
+            }
+        }
+        Ok(line)
+    }
+
+    fn follow_back(
+        &self,
+        line: &mut GatheredLogs,
+        tip: Timeline,
+        last: u32,
+    ) -> Result<(), BackupError> {
+        let last = self.files.range((tip, 0)..=(tip, last)).next_back();
         let mut place = last.map(|(place, _)| *place);
         while let Some(at) = place {
             let Some(candidates) = self.files.get(&at) else { break };
@@ -132,11 +161,8 @@ impl LogPool {
             let before = best.header.predecessor_end;
             let next = (best.header.predecessor_timeline, before.file());
             place = (!before.is_none() && next.1 < at.1).then_some(next);
-            if planted::is(Bug::ArchiveGapSkipped) && !self.files.contains_key(&next) {
-                place = self.files.range(..at).next_back().map(|(place, _)| *place);
-            }
         }
-        Ok(line)
+        Ok(())
     }
 
     /// Of several files for one place, the one whose records reach furthest.

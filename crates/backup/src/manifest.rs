@@ -69,6 +69,12 @@ impl Manifest {
         parse_lsn(&self.end)
     }
 
+    /// Where the log in it begins.
+    #[must_use]
+    pub fn first(&self) -> Lsn {
+        parse_lsn(&self.first)
+    }
+
     /// All bytes in it.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -154,7 +154,12 @@ pub fn write_files(
     let failed = |source| BackupError::io("create", home.display().to_string(), source);
     host.vfs.create_dir(&home.join(names::DATA_DIR)).map_err(failed)?;
     host.vfs.sync_dir(home).map_err(failed)?;
-    let label = Control { durable: plan.label.durable.min(plan.stop), ..plan.label };
+    let until = |lsn: Lsn| lsn.min(plan.stop);
+    let label = Control {
+        durable: until(plan.label.durable),
+        clean_end: plan.label.clean_end.map(until),
+        ..plan.label
+    };
     ControlFile::create(host, &Poison::new(), home, &label)?;
     Ok(())
 }

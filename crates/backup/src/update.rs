@@ -64,7 +64,7 @@ pub fn update_copy(
     }
     let mut meter = Meter::new(hook);
     let added = copy_logs(&log, from, end, (&shelf, ""), &mut meter)?;
-    let bytes = label_bytes(&label(&copy, end));
+    let bytes = label_bytes(&label(&copy, copy.clean_end.unwrap_or(copy.durable), end));
     put_small(&shelf, names::CONTROL, &bytes)?;
     let control_entry = FileEntry {
         name: names::CONTROL.to_owned(),

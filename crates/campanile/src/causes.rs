@@ -4,6 +4,7 @@
 //! public interface, and that the original stays reachable as the source. Must never lose words:
 //! the message of the layer that knows best is the message.
 
+use campanile_backup::BackupError;
 use campanile_btree::TreeError;
 use campanile_lock::LockError;
 use campanile_pagestore::StoreError;
@@ -31,6 +32,29 @@ pub(crate) fn store(error: StoreError) -> Error {
 
 pub(crate) fn recovery(error: RecoveryError) -> Error {
     Error::because(kind_of_recovery(&error), error.to_string(), error)
+}
+
+pub(crate) fn backup(error: BackupError) -> Error {
+    Error::because(kind_of_backup(&error), error.to_string(), error)
+}
+
+fn kind_of_backup(error: &BackupError) -> ErrorKind {
+    match error {
+        BackupError::Io { .. } => ErrorKind::Io,
+        BackupError::Wal(error) => kind_of_wal(error),
+        BackupError::DamagedPages { .. } | BackupError::Damaged { .. } => ErrorKind::Corrupt,
+        BackupError::NeedsRecovery { .. } | BackupError::BackupCopy { .. } => {
+            ErrorKind::NeedsRecovery
+        }
+        BackupError::Place { .. } | BackupError::SeveralTimelines { .. } => {
+            ErrorKind::InvalidArgument
+        }
+        BackupError::Busy { .. } => ErrorKind::Locked,
+        BackupError::Changed { .. } => ErrorKind::Busy,
+        BackupError::NoBackup { .. } => ErrorKind::NotFound,
+        BackupError::Cancelled { .. } => ErrorKind::Cancelled,
+        _ => ErrorKind::Internal,
+    }
 }
 
 fn kind_of_tree(error: &TreeError) -> ErrorKind {
@@ -116,6 +140,11 @@ fn kind_of_recovery(error: &RecoveryError) -> ErrorKind {
         RecoveryError::Io { .. } => ErrorKind::Io,
         RecoveryError::NoEnvironment { .. } => ErrorKind::NotFound,
         RecoveryError::Cancelled { .. } => ErrorKind::Cancelled,
+        RecoveryError::BackupCopy { .. } => ErrorKind::NeedsRecovery,
+        RecoveryError::NotABackup { .. }
+        | RecoveryError::TargetTooEarly { .. }
+        | RecoveryError::TargetBeyond { .. }
+        | RecoveryError::NoRestorePoint { .. } => ErrorKind::InvalidArgument,
         _ => ErrorKind::Corrupt,
     }
 }

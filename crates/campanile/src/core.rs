@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use campanile_backup::{Archiver, Lag};
 use campanile_btree::{Forest, Tree};
 use campanile_format::{FileId, TxnId};
 use campanile_sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     /// Shared by whoever works beside transactions (checkpoints, background steps), so that
     /// closing begins when they are out, and keeps them out.
     pub upkeep: RwLock<()>,
+    /// Puts log files away before they are used again, if the home has an archive.
+    pub archiver: Mutex<Option<Archiver>>,
     /// Held as long as the environment is open.
     pub lock: Mutex<Option<Box<dyn FileLock>>>,
 }
@@ -83,7 +86,8 @@ impl Core {
         }
         self.tend(|core| {
             let worked = core.txns.step().map_err(causes::txn)?;
-            Ok(core.clean()? || worked)
+            let archived = core.archive()?;
+            Ok(core.clean()? || archived || worked)
         })
     }
 
@@ -91,6 +95,38 @@ impl Core {
     pub fn clean(&self) -> Result<bool> {
         let _cleaning = self.cleaning.lock();
         self.forest.clean(&self.txns).map_err(causes::tree)
+    }
+
+    /// Whether the home has an archive.
+    pub fn archives(&self) -> bool {
+        self.archiver.lock().is_some()
+    }
+
+    /// Archives a log file, if one is due, and lets the log use what is safe.
+    pub fn archive(&self) -> Result<bool> {
+        let mut archiver = self.archiver.lock();
+        let Some(archiver) = archiver.as_mut() else { return Ok(false) };
+        let wal = self.txns.wal();
+        if archiver.safe_below() >= wal.durable().file() {
+            return Ok(false);
+        }
+        let archived = archiver.step().map_err(causes::backup)?;
+        wal.hold_from(archiver.safe_below());
+        Ok(archived.is_some())
+    }
+
+    /// How far the archive is behind; `None` if the home has none.
+    pub fn archive_lag(&self) -> Result<Option<Lag>> {
+        let archiver = self.archiver.lock();
+        archiver.as_ref().map(|archiver| archiver.lag().map_err(causes::backup)).transpose()
+    }
+
+    /// Archives all there is, the file in use too. What fails here is not lost: the files stay.
+    fn archive_rest(&self) {
+        let mut archiver = self.archiver.lock();
+        if let Some(Err(error)) = archiver.as_mut().map(Archiver::all) {
+            tracing::warn!(%error, "the end of the log was not archived; the log keeps it");
+        }
     }
 
     pub fn page_bytes(&self) -> u32 {
@@ -110,7 +146,10 @@ impl Core {
             self.txns.checkpoint(CheckpointKind::Close).map(|_| ()).map_err(causes::txn)
         };
         match &result {
-            Ok(()) => tracing::info!(home = %self.home.display(), "environment closed"),
+            Ok(()) => {
+                tracing::info!(home = %self.home.display(), "environment closed");
+                self.archive_rest();
+            }
             Err(error) => self.poison.strike(format!("it could not be closed ({error})")),
         }
         self.let_go();

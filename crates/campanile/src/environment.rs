@@ -15,7 +15,7 @@ use campanile_vfs::{Background, Host};
 use crate::catalog;
 use crate::core::Core;
 use crate::database::Database;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::keeper::Keeper;
 use crate::options::{DatabaseOptions, EnvironmentOptions};
 use crate::retry;
@@ -155,10 +155,19 @@ impl Environment {
         options: EnvironmentOptions,
     ) -> Result<Environment> {
         let threads = host.background == Background::Threads && !options.read_only;
-        let start::Started { core, report } = start::start(host, home.as_ref(), options)?;
-        let core = Arc::new(core);
-        let keeper = if threads { Some(Keeper::start(&core)?) } else { None };
-        Ok(Environment { shared: Arc::new(Shared { core, keeper: Mutex::new(keeper), report }) })
+        let env = Environment::wrap(start::start(host, home.as_ref(), options)?);
+        if threads {
+            let keeper = Keeper::start(&env.shared.core)?;
+            *env.shared.keeper.lock() = Some(keeper);
+        }
+        Ok(env)
+    }
+
+    /// The handle of an engine that runs, without threads of its own.
+    pub(crate) fn wrap(started: start::Started) -> Environment {
+        let start::Started { core, report } = started;
+        let keeper = Mutex::new(None);
+        Environment { shared: Arc::new(Shared { core: Arc::new(core), keeper, report }) }
     }
 
     /// Closes cleanly: everything is written back and the next open has nothing to recover.
@@ -286,6 +295,23 @@ impl Environment {
         core.check_writable()?;
         let info = core.checkpoint(CheckpointKind::Full)?;
         Ok(Checkpoint { lsn: info.lsn, redo: info.redo })
+    }
+
+    /// Names this moment, so that a restore can go back to it; see
+    /// [`Target::RestorePoint`](crate::restore::Target). Durable when it returns. Transactions
+    /// that are open now are not part of the moment.
+    pub fn restore_point(&self, name: &str) -> Result<Lsn> {
+        let most = campanile_txn::RESTORE_POINT_NAME_MAX;
+        if name.is_empty() || name.len() > most {
+            let what = format!("the name of a restore point has 1 to {most} bytes");
+            return Err(Error::new(ErrorKind::InvalidArgument, what));
+        }
+        self.core().tend(|core| core.txns.restore_point(name).map_err(causes::txn))
+    }
+
+    /// How far the archive of log files is behind; `None` if the home has no archive.
+    pub fn archive_lag(&self) -> Result<Option<crate::backup::Lag>> {
+        self.core().archive_lag()
     }
 
     /// What the environment has done since it was opened, and how full it is.

@@ -10,7 +10,7 @@ mod prepared;
 use std::fmt;
 use std::path::Path;
 
-use campanile_format::names;
+use campanile_format::{Features, names};
 use campanile_recovery::Outcome;
 use campanile_txn::log_distance;
 use campanile_vfs::{Host, Open, Vfs};
@@ -36,6 +36,10 @@ pub enum HomeState {
     Owned,
     /// Its last owner died: the next open recovers.
     NeedsRecovery,
+    /// It is a hot copy that no catastrophic recovery was run on.
+    BackupCopy,
+    /// It is being restored, or a restore was cut short.
+    Restoring,
 }
 
 impl fmt::Display for HomeState {
@@ -44,6 +48,8 @@ impl fmt::Display for HomeState {
             HomeState::Closed => "closed cleanly",
             HomeState::Owned => "owned by a running process",
             HomeState::NeedsRecovery => "the last owner died: needs recovery",
+            HomeState::BackupCopy => "a hot copy: needs catastrophic recovery (db_recover -c)",
+            HomeState::Restoring => "being restored, not finished: run the same restore again",
         })
     }
 }
@@ -116,7 +122,11 @@ pub fn home_on(host: &Host, home: impl AsRef<Path>) -> Result<HomeInfo> {
     let control = ControlFile::read(vfs, home).map_err(causes::wal)?;
     let probed =
         owner::probe(vfs, home).map_err(|error| Error::io("looking for an owner", error))?;
+    let copy = control.features.required & Features::BACKUP_COPY != 0;
+    let restoring = campanile_backup::is_being_restored(host, home).map_err(causes::backup)?;
     let state = match (&probed, control.clean_end) {
+        _ if restoring => HomeState::Restoring,
+        _ if copy => HomeState::BackupCopy,
         (Some(_), _) => HomeState::Owned,
         (None, Some(_)) => HomeState::Closed,
         (None, None) => HomeState::NeedsRecovery,

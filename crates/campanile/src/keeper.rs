@@ -46,7 +46,7 @@ impl Bell {
 
 impl Keeper {
     /// Starts the threads: one for the log, which commits wait for, one for pages and checkpoints,
-    /// which may take long, and one that cleans.
+    /// which may take long, one that cleans, and one that archives if the home has an archive.
     pub fn start(core: &Arc<Core>) -> Result<Keeper> {
         let mut keeper = Keeper { bell: Arc::default(), threads: Vec::new() };
         keeper.spawn(core, "campanile-log", |core| {
@@ -55,6 +55,9 @@ impl Keeper {
         keeper
             .spawn(core, "campanile-pages", |core| core.txns.step().map_err(crate::causes::txn))?;
         keeper.spawn(core, "campanile-clean", Core::clean)?;
+        if core.archives() {
+            keeper.spawn(core, "campanile-archive", Core::archive)?;
+        }
         Ok(keeper)
     }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod backup;
 mod catalog;
 mod catalog_history;
 mod causes;
@@ -22,6 +23,7 @@ mod owner;
 mod prepared;
 mod progress;
 mod range;
+pub mod restore;
 mod retired;
 mod retry;
 mod snapshot;
@@ -67,6 +69,7 @@ pub mod host {
 /// What recovery reports, in parts.
 pub mod recovery {
     pub use campanile_recovery::{
-        Outcome, Phase, PhaseTime, PreparedReport, RecoveryReport, RedoCounts, UndoCounts,
+        Outcome, Phase, PhaseTime, PreparedReport, RecoveryReport, RedoCounts, RestoredTo,
+        UndoCounts,
     };
 }

@@ -5,7 +5,7 @@
 //! Must never hold a choice that is fixed when the home is created and then ignored: what a home
 //! was created with wins, and [`EnvironmentOptions`] says which those are.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,7 @@ pub struct EnvironmentOptions {
     pub(crate) durability: Durability,
     pub(crate) double_write: bool,
     pub(crate) open_files: usize,
+    pub(crate) archive: Option<PathBuf>,
     pub(crate) progress: Progress,
 }
 
@@ -76,6 +77,7 @@ impl Default for EnvironmentOptions {
             durability: Durability::Sync,
             double_write: true,
             open_files: 128,
+            archive: None,
             progress: Progress::none(),
         }
     }
@@ -217,6 +219,14 @@ impl EnvironmentOptions {
     /// be any number of databases; files that were written and not yet synced keep theirs.
     pub fn open_files(mut self, files: usize) -> EnvironmentOptions {
         self.open_files = files;
+        self
+    }
+
+    /// Archives log files into this repository before they are used again (default: as the home
+    /// was told before; see [`archive`](crate::backup::archive)). The home remembers it: whoever
+    /// opens it from now on keeps log files until they are archived.
+    pub fn archive(mut self, repository: impl Into<PathBuf>) -> EnvironmentOptions {
+        self.archive = Some(repository.into());
         self
     }
 

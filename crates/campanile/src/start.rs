@@ -9,11 +9,14 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
+use campanile_backup::ArchiveNote;
 use campanile_btree::Forest;
 use campanile_format::{EnvironmentId, FileId, names};
 use campanile_lock::LockOptions;
 use campanile_pagestore::StoreOptions;
-use campanile_recovery::{OpenOptions, Opened, Outcome, Phase, RecoveryError};
+use campanile_recovery::{
+    OpenOptions, Opened, Outcome, Phase, RecoveryError, Target, catastrophic,
+};
 use campanile_sync::{Mutex, RwLock};
 use campanile_txn::{Durability, Transactions, TransactionsOptions, TxnOptions};
 use campanile_vfs::{Background, FileLock, Host, Vfs};
@@ -24,7 +27,7 @@ use crate::options::{EnvironmentOptions, PAGE_BYTES_MIN_TEST};
 use crate::overlay::OverlayVfs;
 use crate::progress::Progress;
 use crate::retired::Retired;
-use crate::{RecoveryReport, causes, owner};
+use crate::{RecoveryReport, backup, causes, owner};
 
 /// The environment's own databases.
 const OWN_FILES: [(FileId, &str); 2] =
@@ -56,7 +59,31 @@ pub(crate) fn start(host: Host, home: &Path, options: EnvironmentOptions) -> Res
         return Err(no_home(home));
     }
     let lock = owner::take(&host, home)?;
-    open(host, home, options, Some(lock))
+    refuse_unfinished(&host, home)?;
+    if let Some(repository) = &options.archive {
+        backup::remember_archive(&host, home, repository)?;
+    }
+    open(host, home, options, Some(lock), Way::Normal)
+}
+
+/// A home that is being restored, or whose restore was cut short, is not one yet.
+fn refuse_unfinished(host: &Host, home: &Path) -> Result<()> {
+    if !campanile_backup::is_being_restored(host, home).map_err(causes::backup)? {
+        return Ok(());
+    }
+    let what = format!(
+        "{} is being restored, and that was not finished: run the same restore again",
+        home.display()
+    );
+    Err(Error::new(ErrorKind::NeedsRecovery, what))
+}
+
+/// How what is found is brought up.
+pub(crate) enum Way<'t> {
+    /// By normal recovery, if it was not closed.
+    Normal,
+    /// By catastrophic recovery, to a target.
+    Catastrophic(&'t Target),
 }
 
 /// Opens over a layer that keeps all changes in memory.
@@ -67,9 +94,10 @@ fn start_to_read(host: Host, home: &Path, options: EnvironmentOptions) -> Result
         return Err(no_home(home));
     }
     let lock = owner::share(&host, home)?;
+    refuse_unfinished(&host, home)?;
     let vfs: Arc<dyn Vfs> = Arc::new(OverlayVfs::new(Arc::clone(&host.vfs)));
     let host = Host { vfs, background: Background::Stepped, ..host };
-    open(host, home, options.create(false), lock)
+    open(host, home, options.create(false), lock, Way::Normal)
 }
 
 fn exists(host: &Host, path: &Path) -> Result<bool> {
@@ -87,7 +115,7 @@ fn no_home(home: &Path) -> Error {
 }
 
 /// Makes the directory, durably.
-fn make_home(host: &Host, home: &Path) -> Result<()> {
+pub(crate) fn make_home(host: &Host, home: &Path) -> Result<()> {
     let failed = |error| Error::io("creating the home", error);
     host.vfs.create_dir(home).map_err(failed)?;
     match home.parent() {
@@ -97,21 +125,32 @@ fn make_home(host: &Host, home: &Path) -> Result<()> {
 }
 
 /// Opens a home that is locked.
-fn open(
+pub(crate) fn open(
     host: Host,
     home: &Path,
     options: EnvironmentOptions,
     lock: Option<Box<dyn FileLock>>,
+    way: Way<'_>,
 ) -> Result<Started> {
     let forest = Arc::new(Forest::new());
     let undo: Arc<Forest> = Arc::clone(&forest);
     let progress = options.progress.clone();
     let mut hook = hook(&progress);
-    let opened = campanile_recovery::open(&host, home, &open_options(&options), undo, &mut hook);
+    let note = ArchiveNote::read(&host, home).map_err(causes::backup)?;
+    let how = OpenOptions { hold_log: note.is_some(), ..open_options(&options) };
+    let opened = match way {
+        Way::Normal => campanile_recovery::open(&host, home, &how, undo, &mut hook),
+        Way::Catastrophic(target) => catastrophic(&host, home, &how, target, undo, &mut hook),
+    };
     let Opened { transactions: txns, report } =
         opened.map_err(|error| refused(&host, home, error))?;
     make_own_files(&txns, home)?;
+    let archiver = match note.filter(|_| !options.read_only) {
+        Some(note) => Some(backup::archiver(&host, home, &note)?),
+        None => None,
+    };
     let core = Core {
+        archiver: Mutex::new(archiver),
         home: home.to_owned(),
         host,
         poison: txns.poison().clone(),
@@ -223,5 +262,6 @@ fn open_options(options: &EnvironmentOptions) -> OpenOptions {
             ..LockOptions::default()
         },
         transactions,
+        hold_log: false,
     }
 }

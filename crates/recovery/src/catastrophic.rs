@@ -151,7 +151,7 @@ fn needed_from(logs: &LogSet, label: &Control) -> Result<(Lsn, Lsn), RecoveryErr
 /// the history that this log tells.
 fn consistent_from(logs: &LogSet, label: &Control, first: Lsn) -> Result<Lsn, RecoveryError> {
     let off = |why: String| Err(RecoveryError::OffHistory { why });
-    let end = label.durable;
+    let end = label.clean_end.unwrap_or(label.durable);
     let chain = logs.chain(first)?;
     let Some(at) = chain.iter().position(|link| link.number == end.file()) else {
         return match chain.last().is_some_and(|newest| newest.number < end.file()) {

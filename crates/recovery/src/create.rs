@@ -36,6 +36,7 @@ pub(crate) fn create(
         buffer_bytes: options.log_buffer_bytes,
         block_bytes: options.log_block_bytes,
         power_safe_overwrite: options.power_safe_overwrite,
+        hold_all: options.hold_log,
         ..WalOptions::new(dir, environment, timeline)
     };
     let wal = Wal::open(host, poison, wal_options, Start::New)?;

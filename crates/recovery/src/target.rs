@@ -20,6 +20,8 @@ pub enum Target {
     /// To the end of the log.
     #[default]
     End,
+    /// To the moment at which the backup was complete: the earliest that it can show.
+    BackupEnd,
     /// To a position. Inclusive: with the record that starts there, or around it. Exclusive: up to
     /// the last record that ends there or before.
     Lsn {
@@ -48,6 +50,7 @@ impl fmt::Display for Target {
         let with = |inclusive: bool| if inclusive { "and with" } else { "but without" };
         match self {
             Target::End => write!(f, "the end of the log"),
+            Target::BackupEnd => write!(f, "the end of the backup"),
             Target::Lsn { at, inclusive } => write!(f, "up to {} {at}", with(*inclusive)),
             Target::Time { us, inclusive } => write!(f, "up to {} {}", with(*inclusive), Utc(*us)),
             Target::RestorePoint { name } => write!(f, "restore point {name:?}"),
@@ -113,6 +116,7 @@ impl<'t> Search<'t> {
         let late = planted::is(Bug::RestoredOneRecordTooFar);
         let before = match self.target {
             Target::End | Target::RestorePoint { .. } => false,
+            Target::BackupEnd => self.at >= self.earliest,
             Target::Lsn { at, inclusive: true } => lsn > *at || (late && lsn >= *at),
             Target::Lsn { at, inclusive: false } => end > *at && !(late && lsn <= *at),
             Target::Time { us, inclusive } => commit.is_some_and(|commit| {
@@ -159,7 +163,7 @@ impl<'t> Search<'t> {
             };
         }
         let reached = match self.target {
-            Target::End => true,
+            Target::End | Target::BackupEnd => true,
             Target::Lsn { at, .. } => *at <= end.end,
             Target::Time { us, inclusive: true } => *us <= end.last_time_us,
             Target::Time { us, inclusive: false } => *us <= end.last_time_us.saturating_add(1),

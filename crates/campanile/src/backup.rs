@@ -1,0 +1,289 @@
+//! Backups of homes, running or closed, and the archive of log files.
+//!
+//! Owns the calls behind `campanile backup`, `db_hotbackup` and `db_archive`. Everything works from
+//! the files of a home alone, in any process, beside a running owner. Must never open a home.
+//!
+//! ```
+//! # let dir = tempfile::tempdir()?;
+//! # let (home, repository, other) =
+//! #     (dir.path().join("home"), dir.path().join("backups"), dir.path().join("other"));
+//! use campanile::{Environment, Progress, backup, restore::RestoreOptions};
+//!
+//! let env = Environment::open(&home)?;
+//! let accounts = env.create_database("accounts")?;
+//! env.run(|txn| accounts.put(txn, "alice", "100"))?;
+//! let made = backup::back_up(&home, &repository, &Progress::none())?; // while it is open
+//!
+//! let report = RestoreOptions::new().run(&repository, &other)?;
+//! assert_eq!(report.backup, made.name);
+//! let restored = Environment::open(&other)?;
+//! let accounts = restored.open_database("accounts")?;
+//! assert_eq!(accounts.get(&restored.snapshot()?, "alice")?.as_deref(), Some(&b"100"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use campanile_backup::{ArchiveNote, Archiver, Directory, Manifest, Repository};
+use campanile_format::{Timeline, Utc, names};
+use campanile_vfs::Host;
+use campanile_wal::{ControlFile, LogSet};
+use serde::Serialize;
+
+pub use campanile_backup::Lag;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Progress;
+use crate::{Lsn, causes, owner};
+
+/// A backup that was made, or updated.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct BackupReport {
+    /// Its name in the repository; empty for a copy in a directory.
+    pub name: String,
+    /// Where it is.
+    pub directory: String,
+    /// The environment.
+    pub environment: String,
+    /// Its history.
+    pub timeline: u32,
+    /// Where replay will begin.
+    pub redo: String,
+    /// The log in it begins here.
+    pub first: String,
+    /// The earliest position that it can be restored to.
+    pub end: String,
+    /// The latest time in its log.
+    pub last_time: String,
+    /// Files in it.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Pages that were checked.
+    pub pages: u64,
+    /// Pages that were read again because their owner was writing them.
+    pub pages_read_again: u64,
+    /// When it was begun.
+    pub started: String,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+impl BackupReport {
+    fn of(name: &str, directory: &Path, manifest: &Manifest, us: u64) -> BackupReport {
+        BackupReport {
+            name: name.to_owned(),
+            directory: directory.display().to_string(),
+            environment: manifest.environment.clone(),
+            timeline: manifest.timeline,
+            redo: manifest.redo.clone(),
+            first: manifest.first.clone(),
+            end: manifest.end.clone(),
+            last_time: Utc(manifest.last_time_us).to_string(),
+            files: manifest.files.len() as u64,
+            bytes: manifest.bytes(),
+            pages: manifest.pages,
+            pages_read_again: manifest.pages_read_again,
+            started: Utc(manifest.started_us).to_string(),
+            seconds: us as f64 / 1e6,
+        }
+    }
+}
+
+/// Makes a full backup of `home` in `repository`, which is made if it is not there.
+///
+/// The home may be in use: its owner goes on, and gives up no log files meanwhile. A home whose
+/// owner died is refused: recover it first.
+pub fn back_up(
+    home: impl AsRef<Path>,
+    repository: impl AsRef<Path>,
+    progress: &Progress,
+) -> Result<BackupReport> {
+    back_up_on(&Host::os(), home.as_ref(), repository.as_ref(), progress)
+}
+
+/// The same on another host.
+pub fn back_up_on(
+    host: &Host,
+    home: &Path,
+    repository: &Path,
+    progress: &Progress,
+) -> Result<BackupReport> {
+    let shelves = Repository::in_directory(host, repository);
+    let made = shelves.back_up(home, &mut hook(progress));
+    let (name, copied) = made.map_err(causes::backup)?;
+    let directory = repository.join(shelves.prefix(&name));
+    Ok(BackupReport::of(&name, &directory, &copied.manifest, copied.us))
+}
+
+/// Copies `home`, which may be in use, into the empty or missing directory `target`: what
+/// `db_hotbackup` does. The copy cannot be opened before catastrophic recovery
+/// ([`restore::catastrophic`](crate::restore::catastrophic), `db_recover -c`) was run on it.
+pub fn hot_copy(
+    home: impl AsRef<Path>,
+    target: impl AsRef<Path>,
+    progress: &Progress,
+) -> Result<BackupReport> {
+    hot_copy_on(&Host::os(), home.as_ref(), target.as_ref(), progress)
+}
+
+/// The same on another host.
+pub fn hot_copy_on(
+    host: &Host,
+    home: &Path,
+    target: &Path,
+    progress: &Progress,
+) -> Result<BackupReport> {
+    let found = match host.vfs.list(target) {
+        Ok(found) => found,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Error::io(format!("listing {}", target.display()), error)),
+    };
+    if let Some(stranger) = found.first() {
+        let what = format!(
+            "{} holds {stranger} already: give an empty directory, or update the copy in it (-u)",
+            target.display()
+        );
+        return Err(Error::new(ErrorKind::AlreadyExists, what));
+    }
+    let shelf = Directory::new(host, target);
+    let copied = campanile_backup::hot_copy(host, home, &shelf, "", &mut hook(progress));
+    let copied = copied.map_err(causes::backup)?;
+    Ok(BackupReport::of("", target, &copied.manifest, copied.us))
+}
+
+/// Adds to a copy made by [`hot_copy`] the log that its home has written since: `db_hotbackup -u`.
+/// Refused if log files between were given up, or if the copy was recovered.
+pub fn update_copy(
+    home: impl AsRef<Path>,
+    target: impl AsRef<Path>,
+    progress: &Progress,
+) -> Result<BackupReport> {
+    update_copy_on(&Host::os(), home.as_ref(), target.as_ref(), progress)
+}
+
+/// The same on another host.
+pub fn update_copy_on(
+    host: &Host,
+    home: &Path,
+    target: &Path,
+    progress: &Progress,
+) -> Result<BackupReport> {
+    let began = host.clock.monotonic_us();
+    let updated = campanile_backup::update_copy(host, home, target, &mut hook(progress));
+    let updated = updated.map_err(causes::backup)?;
+    let us = host.clock.monotonic_us().saturating_sub(began);
+    Ok(BackupReport::of("", target, &updated.manifest, us))
+}
+
+/// Tells a home that nobody uses to archive its log files into `repository`, from now on and
+/// whoever opens it: a log file is used again only when its copy there was read back. What is in
+/// the log now is archived at once.
+pub fn archive(home: impl AsRef<Path>, repository: impl AsRef<Path>) -> Result<Lsn> {
+    archive_on(&Host::os(), home.as_ref(), repository.as_ref())
+}
+
+/// The same on another host.
+pub fn archive_on(host: &Host, home: &Path, repository: &Path) -> Result<Lsn> {
+    let _nobody = owner::take(host, home)?;
+    remember_archive(host, home, repository)?;
+    let shelves = Repository::in_directory(host, repository);
+    let mut archiver = Archiver::open(host, home, shelves).map_err(causes::backup)?;
+    archiver.all().map_err(causes::backup)
+}
+
+/// Archives what the log of a home holds now, to its end, in use or not: for a schedule, or before
+/// a machine is switched off. Returns the end. The home must have an archive.
+pub fn archive_now(home: impl AsRef<Path>) -> Result<Lsn> {
+    archive_now_on(&Host::os(), home.as_ref())
+}
+
+/// The same on another host.
+pub fn archive_now_on(host: &Host, home: &Path) -> Result<Lsn> {
+    let note = ArchiveNote::read(host, home).map_err(causes::backup)?;
+    let Some(note) = note else {
+        let what = format!("{} has no archive: give it one first (--to)", home.display());
+        return Err(Error::new(ErrorKind::NotFound, what));
+    };
+    archiver(host, home, &note)?.all().map_err(causes::backup)
+}
+
+/// Tells a home that nobody uses to archive no more: log files are used again as soon as recovery
+/// does not need them.
+pub fn stop_archiving(home: impl AsRef<Path>) -> Result<()> {
+    let (host, home) = (Host::os(), home.as_ref());
+    let _nobody = owner::take(&host, home)?;
+    ArchiveNote::remove(&host, home).map_err(causes::backup)
+}
+
+/// The repository into which a home archives its log files.
+pub fn archive_of(home: impl AsRef<Path>) -> Result<Option<PathBuf>> {
+    let note = ArchiveNote::read(&Host::os(), home.as_ref()).map_err(causes::backup)?;
+    Ok(note.map(|note| note.directory()))
+}
+
+/// Which files of a home matter for what; see [`log_files`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFiles {
+    /// All that are there.
+    All,
+    /// Those that recovery does not need any more: they are kept for a reader or for the archive.
+    Removable,
+}
+
+/// The log files of a home, by name, oldest first: what `db_archive` lists. Beside a running owner
+/// the answer may be old when it is given.
+pub fn log_files(home: impl AsRef<Path>, which: LogFiles) -> Result<Vec<String>> {
+    log_files_on(&Host::os(), home.as_ref(), which)
+}
+
+/// The same on another host.
+pub fn log_files_on(host: &Host, home: &Path, which: LogFiles) -> Result<Vec<String>> {
+    let control = ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
+    let dir = home.join(names::LOG_DIR);
+    let logs = LogSet::open(&host.vfs, &dir, control.environment, Timeline(u32::MAX));
+    let logs = logs.map_err(causes::wal)?;
+    let needed = match which {
+        LogFiles::All => u32::MAX,
+        LogFiles::Removable => {
+            campanile_backup::first_needed(&logs, &control).map_err(causes::wal)?.file()
+        }
+    };
+    Ok(logs.files().filter(|file| file.number < needed).map(|file| file.name()).collect())
+}
+
+/// The archiver of a home.
+pub(crate) fn archiver(host: &Host, home: &Path, note: &ArchiveNote) -> Result<Archiver> {
+    let repository = Repository::in_directory(host, &note.directory());
+    Archiver::open(host, home, repository).map_err(causes::backup)
+}
+
+/// Makes the home remember its archive.
+pub(crate) fn remember_archive(host: &Host, home: &Path, repository: &Path) -> Result<()> {
+    let repository = std::path::absolute(repository)
+        .map_err(|error| Error::io("finding the repository", error))?;
+    let Some(repository) = repository.to_str() else {
+        let what = "the path of a repository must be text".to_owned();
+        return Err(Error::new(ErrorKind::InvalidArgument, what));
+    };
+    let note = ArchiveNote { repository: repository.to_owned() };
+    if ArchiveNote::read(host, home).map_err(causes::backup)?.as_ref() == Some(&note) {
+        return Ok(());
+    }
+    note.write(host, home).map_err(causes::backup)
+}
+
+/// The hook of backups that tells ours.
+pub(crate) fn hook(
+    progress: &Progress,
+) -> impl FnMut(&campanile_backup::Step) -> ControlFlow<()> + '_ {
+    move |step| {
+        let total = (step.total > 0).then_some(step.total);
+        match progress.report(step.phase, step.done, total, "bytes") {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! A database you can always get back: hot backups under load, archives, restores to any place in
+//! the log, on the simulated disk. What a restore must show is known from the calls that the
+//! workload made, never from the engine.
+
+mod archive;
+mod crashes;
+mod interleaved;
+mod moments;
+mod restore;
+mod world;

@@ -73,6 +73,7 @@ pub fn a_backup_that_is_cut_short_leaves_the_one_before_and_is_told_from_a_compl
 #[test]
 pub fn a_restore_that_is_cut_short_is_recognised_and_can_be_run_again() {
     let mut world = World::new(81);
+    let _all_of_it = campanile_wal::LogPin::take(&world.host(), &log_dir(HOME)).unwrap();
     world.burst(60);
     world.back_up();
     world.burst(60);

@@ -120,6 +120,9 @@ impl World {
     fn write(&mut self, database: usize) {
         let name = name_of(database);
         let mut state = self.newest();
+        if !state.contains_key(&name) {
+            return self.turn_over(database);
+        }
         let Some(rows) = state.get_mut(&name) else { return };
         let rows = Arc::make_mut(rows);
         let mut txn = self.env.begin().expect("a transaction");
@@ -165,6 +168,9 @@ impl World {
     /// Drops a database, or makes it again.
     fn turn_over(&mut self, database: usize) {
         let name = name_of(database);
+        if self.newest().contains_key(&name) && !self.choices.one_in(4) {
+            return;
+        }
         self.change(|env, txn, state| {
             if state.remove(&name).is_some() {
                 env.drop_database_in(txn, &name)

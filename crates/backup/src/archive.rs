@@ -88,7 +88,7 @@ impl Archiver {
         let log = self.log(&control);
         let newest = chain(&self.logs()?)?.last().copied();
         let Some(newest) = newest else { return Ok(Lsn::NONE) };
-        let first = Lsn::new(newest.number, campanile_format::log_file::FIRST_RECORD_OFFSET);
+        let first = newest.header.first_record();
         let (end, _) = log.end_now(first.max(control.redo), control.durable)?;
         if end.file() == newest.number {
             self.put(&newest, end)?;

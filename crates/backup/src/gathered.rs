@@ -9,7 +9,6 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
 use campanile_format::{EnvironmentId, Lsn, Timeline, names};
 use campanile_vfs::{File, FileLock, LockMode, Open, Vfs};
 use campanile_wal::{LogEnd, LogSet, WalError, find_end};
@@ -111,5 +110,6 @@ pub(crate) fn reach_of(
 ) -> Result<LogEnd, WalError> {
     let mut alone = GatheredLogs::default();
     alone.insert(number, Arc::clone(shelf), name.to_owned());
-    find_end(&alone.logs(environment)?, Lsn::new(number, FIRST_RECORD_OFFSET), Lsn::NONE)
+    let logs = alone.logs(environment)?;
+    find_end(&logs, logs.oldest_readable()?, Lsn::NONE)
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
+use campanile_format::log_file::LOG_BLOCK_BYTES_MIN;
 use campanile_format::{EnvironmentId, Lsn, Timeline, names};
 use campanile_vfs::{Host, Open};
 use campanile_wal::{LogEnd, LogSet, WalError, find_end};
@@ -64,7 +64,7 @@ impl LogOf<'_> {
 
 /// The end as the end of a record: a new file in which nothing stands adds nothing.
 fn settled(end: &LogEnd) -> Lsn {
-    let untouched = end.end.offset() == FIRST_RECORD_OFFSET && !end.predecessor_end.is_none();
+    let untouched = end.end == end.first && !end.predecessor_end.is_none();
     if untouched { end.predecessor_end } else { end.end }
 }
 
@@ -72,8 +72,9 @@ fn settled(end: &LogEnd) -> Lsn {
 fn moved_on(error: &WalError, from: Lsn) -> Option<Lsn> {
     let WalError::Corrupt { file, offset, .. } = error else { return None };
     let number = names::parse_log_file(file)?;
-    let offset = u32::try_from(*offset).ok().filter(|offset| *offset >= FIRST_RECORD_OFFSET)?;
-    Some(Lsn::new(number, offset)).filter(|spot| *spot > from)
+    let spot = Lsn::new(number, u32::try_from(*offset).ok()?);
+    // Damage to a header is told of the place before the first record.
+    (spot > from && *offset >= u64::from(LOG_BLOCK_BYTES_MIN)).then_some(spot)
 }
 
 fn may_pass(error: &WalError) -> bool {

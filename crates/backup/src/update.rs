@@ -56,8 +56,9 @@ pub fn update_copy(
     let first = first_needed(&theirs.open()?, &copy)?;
     // The file in which the copy ends may have gone on; older ones are complete. A gap between is
     // found here: the chain names the file that is missing.
-    let from = Lsn::new(copy.durable.file(), campanile_format::log_file::FIRST_RECORD_OFFSET);
-    log.open()?.chain(from)?;
+    let last = Lsn::new(copy.durable.file(), 0);
+    let chain = log.open()?.chain(last)?;
+    let from = chain.first().map_or(last, |link| link.header.first_record());
     let (end, last_time_us) = log.end_now(from.max(copy.redo), control.durable)?;
     if end < copy.durable {
         return place("is newer than the home: was an older state of the home restored?");

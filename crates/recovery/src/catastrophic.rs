@@ -11,7 +11,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use campanile_format::control::Control;
-use campanile_format::log_file::FIRST_RECORD_OFFSET;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Body;
 use campanile_format::{Features, Lsn, Timeline, Utc, names};
@@ -99,8 +98,9 @@ fn logs_of(host: &Host, home: &Path, label: &Control) -> Result<LogSet, Recovery
     let mut logs = newest;
     while let Some(file) = logs.newest() {
         let number = file.number;
-        let branch = file.header.as_ref().is_ok_and(|h| h.timeline != h.predecessor_timeline);
-        let first = Lsn::new(number, FIRST_RECORD_OFFSET);
+        let Ok(header) = file.header else { break };
+        let branch = header.timeline != header.predecessor_timeline;
+        let first = header.first_record();
         let untouched = || -> Result<bool, RecoveryError> {
             let end = find_end(&logs, first, Lsn::NONE)?;
             Ok(end.records == 0 && end.tail == Tail::Clean)
@@ -204,13 +204,12 @@ fn branch(
         why: "there is no number left for another log file".to_owned(),
     })?;
     let mut control = Control { features: Features::NONE, timeline, clean_end: None, ..*label };
-    control.durable = Lsn::new(next_file, FIRST_RECORD_OFFSET);
     if planted::is(Bug::RestoreFromNewestCheckpoint) {
         (control.checkpoint, control.redo) = newest_checkpoint(logs, label, reach)?;
     }
     let end = reach.stop.at;
     let start = LogStart::After { end, proven: end, next_file };
-    drop(opening.wal(&control, start)?);
+    control.durable = opening.wal(&control, start)?.end();
     let (file, _) = ControlFile::open(host, &opening.poison, home)?;
     file.write(&control)?;
     tracing::info!(%timeline, end = %reach.stop.at, "a new history begins");

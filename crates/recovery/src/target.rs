@@ -88,7 +88,9 @@ pub(crate) struct Search<'t> {
     restore_points: Vec<String>,
     /// Nothing before this can be a target.
     earliest: Lsn,
-    earliest_us: u64,
+    /// The end of the last record before that, and the time of the last commit.
+    complete: Lsn,
+    complete_us: u64,
 }
 
 impl<'t> Search<'t> {
@@ -101,7 +103,8 @@ impl<'t> Search<'t> {
             stop: None,
             restore_points: Vec::new(),
             earliest,
-            earliest_us: 0,
+            complete: from,
+            complete_us: 0,
         }
     }
 
@@ -116,7 +119,7 @@ impl<'t> Search<'t> {
         let late = planted::is(Bug::RestoredOneRecordTooFar);
         let before = match self.target {
             Target::End | Target::RestorePoint { .. } => false,
-            Target::BackupEnd => self.at >= self.earliest,
+            Target::BackupEnd => lsn >= self.earliest,
             Target::Lsn { at, inclusive: true } => lsn > *at || (late && lsn >= *at),
             Target::Lsn { at, inclusive: false } => end > *at && !(late && lsn <= *at),
             Target::Time { us, inclusive } => commit.is_some_and(|commit| {
@@ -129,7 +132,8 @@ impl<'t> Search<'t> {
         self.at = end;
         self.last_commit = commit.or(self.last_commit);
         if end <= self.earliest {
-            self.earliest_us = self.last_commit.map_or(0, |commit| commit.time_us);
+            self.complete = end;
+            self.complete_us = self.last_commit.map_or(0, |commit| commit.time_us);
         }
         if let Body::RestorePoint { name, .. } = &record.body {
             self.restore_points.push((*name).to_owned());
@@ -153,12 +157,12 @@ impl<'t> Search<'t> {
     /// The end of the log is reached: where the target lies, if the log proves to go so far.
     pub fn finish(self, end: &LogEnd) -> Result<Stop, RecoveryError> {
         if let Some(stop) = self.stop {
-            return match stop.at >= self.earliest {
+            return match stop.at >= self.complete {
                 true => Ok(stop),
                 false => Err(RecoveryError::TargetTooEarly {
                     target: self.target.to_string(),
                     earliest: self.earliest,
-                    time: Utc(self.earliest_us).to_string(),
+                    time: Utc(self.complete_us).to_string(),
                 }),
             };
         }
@@ -173,7 +177,10 @@ impl<'t> Search<'t> {
             }
         };
         if reached {
-            return Ok(self.here());
+            // What pads the end of the log belongs to it.
+            let all = matches!(self.target, Target::End | Target::BackupEnd);
+            let here = self.here();
+            return Ok(Stop { at: if all { end.end } else { here.at }, ..here });
         }
         Err(RecoveryError::TargetBeyond {
             target: self.target.to_string(),

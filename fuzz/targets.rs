@@ -2,6 +2,11 @@
 //! allocate without bound on any input. Checksums are made by the harness where fuzzing would
 //! otherwise stop at them.
 
+#[path = "mutated.rs"]
+mod mutated;
+
+pub use mutated::recover_mutated;
+
 use campanile_format::codec::{Reader, Writer};
 use campanile_format::frame::{self, FrameHeader, LogIdentity};
 use campanile_format::log_file::LogFileHeader;

@@ -46,3 +46,8 @@ fn dump_loader() {
 fn operations() {
     replay("operations", targets::operations);
 }
+
+#[test]
+fn recover_mutated() {
+    replay("recover_mutated", targets::recover_mutated);
+}

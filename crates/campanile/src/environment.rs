@@ -22,6 +22,7 @@ use crate::retry;
 use crate::snapshot::Snapshot;
 use crate::start;
 use crate::stats::EnvironmentStats;
+use crate::ticket;
 use crate::transaction::Transaction;
 use crate::transaction_options::TransactionOptions;
 use crate::view::{Reads, View};
@@ -312,6 +313,16 @@ impl Environment {
     /// How far the archive of log files is behind; `None` if the home has no archive.
     pub fn archive_lag(&self) -> Result<Option<crate::backup::Lag>> {
         self.core().archive_lag()
+    }
+
+    /// Returns when everything in the log up to the record at `lsn`, as a commit returned it or a
+    /// [`Ticket`](crate::Ticket) names it, survives a power cut. [`Lsn::NONE`] is durable already;
+    /// [`Lsn::MAX`] stands for everything committed so far.
+    ///
+    /// An error means that the environment is poisoned or closed; what was durable before is no
+    /// error.
+    pub fn wait_durable(&self, lsn: Lsn) -> Result<()> {
+        ticket::wait_durable(self.core(), lsn)
     }
 
     /// What the environment has done since it was opened, and how full it is.

@@ -30,6 +30,7 @@ mod snapshot;
 mod start;
 mod stats;
 pub mod text;
+mod ticket;
 mod transaction;
 mod transaction_options;
 mod verify;
@@ -53,6 +54,7 @@ pub use snapshot::Snapshot;
 pub use stats::{
     CacheStats, DatabaseStats, EnvironmentStats, LockStats, LogStats, TransactionStats,
 };
+pub use ticket::Ticket;
 pub use transaction::{Savepoint, Transaction};
 pub use transaction_options::{Isolation, TransactionOptions};
 pub use verify::{VerifiedDatabase, VerifyOptions, VerifyReport};

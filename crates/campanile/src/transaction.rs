@@ -21,6 +21,7 @@ use crate::nested::Nested;
 use crate::options::Durability;
 use crate::prepared::Prepared;
 use crate::retired::{Fate, Retirement};
+use crate::ticket::Ticket;
 
 /// A read-write transaction, serializable: it behaves as if it ran alone.
 ///
@@ -191,6 +192,36 @@ impl Transaction {
         let result = core.retired.publish(&retirements, || core.txns.commit(txn, durability));
         self.family.leave(core);
         result.map_err(causes::txn)
+    }
+
+    /// Commits, and returns before the commit is durable: the [`Ticket`] says when it is.
+    ///
+    /// When this returns, everybody sees the changes and the locks are free. Others may build on
+    /// them, and make that durable, before this is known to be durable itself: since there is one
+    /// log, that makes this durable too. A power cut before takes this commit back together with
+    /// everything that came after it in the log, whatever durability that was given; so it takes
+    /// nothing that anybody was told to be durable. What was only *seen* meanwhile, by a snapshot
+    /// or by a transaction that changed nothing, may turn out never to have happened: whoever
+    /// acts on such a reading outside the database calls
+    /// [`Environment::wait_durable`](crate::Environment::wait_durable) first.
+    ///
+    /// A nested transaction has no durability of its own: it is rolled back, and this is
+    /// [`ErrorKind::InvalidArgument`]. The transaction's own durability is not looked at.
+    pub fn commit_ticket(self) -> Result<Ticket> {
+        let txn = self.take()?;
+        let core = self.core();
+        if self.family.is_nested() {
+            let result = core.txns.abort(txn).map_err(causes::txn);
+            self.family.leave(core);
+            let what = "a nested transaction becomes durable with its parent: commit it, and take \
+                        the parent's ticket";
+            return result.and(Err(Error::new(ErrorKind::InvalidArgument, what)));
+        }
+        let retirements = self.family.take_retired();
+        let durability = campanile_txn::Durability::NoSync;
+        let result = core.retired.publish(&retirements, || core.txns.commit(txn, durability));
+        self.family.leave(core);
+        result.map(|lsn| Ticket::new(&self.shared, lsn)).map_err(causes::txn)
     }
 
     fn commit_into_parent(&self, txn: Txn) -> Result<Lsn> {

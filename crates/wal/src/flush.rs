@@ -62,6 +62,12 @@ impl Wal {
         Ok(())
     }
 
+    /// Lets the background make the record at `lsn` durable, soon: see [`Wal::step`]. Costs one
+    /// write of memory.
+    pub fn want_durable(&self, lsn: Lsn) {
+        self.wanted.fetch_max(lsn.0, Ordering::Relaxed);
+    }
+
     /// Hands the record that starts at `lsn` to the operating system, and everything before it.
     pub fn write(&self, lsn: Lsn) -> Result<(), WalError> {
         self.poison.check()?;

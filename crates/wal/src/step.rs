@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use campanile_format::names;
+use campanile_format::{Lsn, names};
 use campanile_sync::atomic::Ordering;
 use campanile_vfs::Background;
 
@@ -20,7 +20,7 @@ use crate::wal::Wal;
 const IDLE_US: u64 = 20_000;
 
 impl Wal {
-    /// Does one piece of background work: fills the present file and the next ones with zeros ahead
+    /// Does one piece of background work: makes durable what somebody wants to be, fills the present file and the next ones with zeros ahead
     /// of the log, gives disk space back, and, if nothing was appended since the call before, makes
     /// the log durable and lets it say so. True if something was done.
     ///
@@ -28,6 +28,11 @@ impl Wal {
     /// it answers true.
     pub fn step(&self) -> Result<bool, WalError> {
         self.poison.check()?;
+        let wanted = Lsn(self.wanted.load(Ordering::Relaxed));
+        if !wanted.is_none() && self.durable() <= wanted {
+            self.flush(wanted)?;
+            return Ok(true);
+        }
         if self.fill_ahead()? {
             return Ok(true);
         }

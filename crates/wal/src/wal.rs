@@ -47,6 +47,8 @@ pub struct Wal {
     pub(crate) end: AtomicU64,
     pub(crate) written: AtomicU64,
     pub(crate) durable: AtomicU64,
+    /// Somebody wants the record here to be durable without waiting for it.
+    pub(crate) wanted: AtomicU64,
     /// The latest time given out by `commit_time_us`.
     pub(crate) time_us: AtomicU64,
     /// The end of the log at the last step, to tell whether it is idle.
@@ -102,6 +104,7 @@ impl Wal {
             end: AtomicU64::new(end.0),
             written: AtomicU64::new(end.0),
             durable: AtomicU64::new(end.0),
+            wanted: AtomicU64::new(0),
             time_us: AtomicU64::new(0),
             end_at_last_step: AtomicU64::new(0),
             quiet_since_us: AtomicU64::new(0),

@@ -7,6 +7,8 @@ mod error;
 mod inspect;
 mod lock;
 mod mode;
+#[cfg(all(test, loom))]
+mod models;
 mod name;
 mod options;
 mod owner;

@@ -125,6 +125,8 @@ impl Latch {
     /// one could wait for a page further up than those one has latched.
     fn wait<G>(&self, page: u64, lock: impl FnOnce() -> G) -> Option<G> {
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        // One of the two fences is before the other: at least one side sees the other's store.
+        fence(Ordering::SeqCst);
         let guard = (self.page() == page).then(lock);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
         guard.filter(|_| self.page() == page)
@@ -132,6 +134,7 @@ impl Latch {
 
     /// Whether an empty, exclusively latched frame may be given to another page (P6).
     pub fn is_awaited(&self) -> bool {
+        fence(Ordering::SeqCst);
         self.waiting.load(Ordering::SeqCst) != 0
     }
 

@@ -18,6 +18,8 @@ mod glimpse;
 mod guard;
 mod handles;
 mod latch;
+#[cfg(all(test, loom))]
+mod models;
 mod options;
 mod stats;
 mod store;

@@ -21,4 +21,9 @@ mod checked_word;
 #[cfg(any(loom, shuttle))]
 pub use checked::*;
 
+#[cfg(loom)]
+mod every_interleaving;
+#[cfg(loom)]
+pub use every_interleaving::{every_interleaving, some_interleaving_fails};
+
 pub mod plain;

@@ -7,6 +7,8 @@ mod error;
 mod file_ops;
 mod flush_log_first;
 mod locks;
+#[cfg(all(test, loom))]
+mod models;
 mod nested;
 mod prepare;
 mod redo_check;

@@ -11,6 +11,8 @@ mod find_end;
 mod flush;
 mod group;
 mod log_set;
+#[cfg(all(test, loom))]
+mod models;
 mod old_tail;
 mod options;
 mod pins;

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use campanile_backup::{Archiver, Lag};
 use campanile_btree::{Forest, Tree};
 use campanile_format::{FileId, TxnId};
-use campanile_sync::atomic::{AtomicU64, Ordering};
-use campanile_sync::{Mutex, RwLock};
+use campanile_sync::Mutex;
 use campanile_txn::{CheckpointInfo, CheckpointKind, Transactions};
 use campanile_vfs::{FileLock, Host, Poison};
 
 use crate::causes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gate::{Gate, closed};
 use crate::options::EnvironmentOptions;
 use crate::retired::{Retired, Retirement};
 
@@ -37,9 +37,6 @@ pub(crate) struct Core {
     pub gate: Gate,
     /// Held while something is cleaned, and by whoever needs that nothing is.
     pub cleaning: Mutex<()>,
-    /// Shared by whoever works beside transactions (checkpoints, background steps), so that
-    /// closing begins when they are out, and keeps them out.
-    pub upkeep: RwLock<()>,
     /// Puts log files away before they are used again, if the home has an archive.
     pub archiver: Mutex<Option<Archiver>>,
     /// Held as long as the environment is open.
@@ -69,9 +66,8 @@ impl Core {
 
     /// Work beside transactions, which closing waits for.
     pub fn tend<T>(&self, work: impl FnOnce(&Core) -> Result<T>) -> Result<T> {
-        let _upkeep = self.upkeep.read();
         self.check_writable()?;
-        work(self)
+        self.gate.tend(|| work(self))
     }
 
     pub fn checkpoint(&self, kind: CheckpointKind) -> Result<CheckpointInfo> {
@@ -138,8 +134,11 @@ impl Core {
     /// If that fails, the next open recovers; whatever the outcome, nothing is written any more
     /// when this returns.
     pub fn close(&self) -> Result<()> {
-        self.gate.close()?;
-        let _nobody = self.upkeep.write();
+        self.gate.close(|| self.close_behind_the_last())?
+    }
+
+    /// What is left to do when nobody is inside.
+    fn close_behind_the_last(&self) -> Result<()> {
         let result = if self.options.read_only {
             Ok(())
         } else {
@@ -171,73 +170,5 @@ impl Core {
             self.txns.wal().await_writers();
         }
         *self.lock.lock() = None;
-    }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the environment was closed; open it again")
-}
-
-/// Who is inside: closing waits for nobody, but refuses while a transaction is open.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    /// How many are inside, and [`CLOSED`]: one word, so that nobody slips in while it closes and
-    /// nobody is turned away by an attempt to close that is refused.
-    state: AtomicU64,
-}
-
-const CLOSED: u64 = 1 << 63;
-
-impl Gate {
-    /// Counts a transaction in.
-    pub fn enter(&self) -> Result<()> {
-        if self.state.fetch_add(1, Ordering::SeqCst) & CLOSED != 0 {
-            self.leave();
-            return Err(closed());
-        }
-        Ok(())
-    }
-
-    /// Counts a transaction out.
-    pub fn leave(&self) {
-        self.state.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    fn close(&self) -> Result<()> {
-        match self.state.compare_exchange(0, CLOSED, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => Ok(()),
-            Err(state) if state & CLOSED != 0 => Err(closed()),
-            Err(open) => {
-                let what =
-                    format!("{open} transactions are open: commit or abort them, then close");
-                Err(Error::new(ErrorKind::Busy, what))
-            }
-        }
-    }
-
-    fn force(&self) {
-        self.state.fetch_or(CLOSED, Ordering::SeqCst);
-    }
-
-    pub fn is_closed(&self) -> bool {
-        self.state.load(Ordering::Acquire) & CLOSED != 0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_gate_closes_only_behind_the_last_transaction() {
-        let gate = Gate::default();
-        gate.enter().unwrap();
-        assert_eq!(gate.close().unwrap_err().kind(), ErrorKind::Busy);
-        gate.enter().unwrap();
-        gate.leave();
-        gate.leave();
-        gate.close().unwrap();
-        assert_eq!(gate.enter().unwrap_err().kind(), ErrorKind::Closed);
-        assert_eq!(gate.close().unwrap_err().kind(), ErrorKind::Closed);
     }
 }

@@ -12,6 +12,7 @@ mod dump;
 mod environment;
 mod error;
 mod family;
+mod gate;
 pub mod inspect;
 mod keeper;
 mod key_range;

@@ -17,12 +17,13 @@ use campanile_pagestore::StoreOptions;
 use campanile_recovery::{
     OpenOptions, Opened, Outcome, Phase, RecoveryError, Target, catastrophic,
 };
-use campanile_sync::{Mutex, RwLock};
+use campanile_sync::Mutex;
 use campanile_txn::{Durability, Transactions, TransactionsOptions, TxnOptions};
 use campanile_vfs::{Background, FileLock, Host, Vfs};
 
-use crate::core::{Core, Gate};
+use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
+use crate::gate::Gate;
 use crate::options::{EnvironmentOptions, PAGE_BYTES_MIN_TEST};
 use crate::overlay::OverlayVfs;
 use crate::progress::Progress;
@@ -160,7 +161,6 @@ pub(crate) fn open(
         prepared_retirements: Mutex::default(),
         gate: Gate::default(),
         cleaning: Mutex::new(()),
-        upkeep: RwLock::new(()),
         lock: Mutex::new(lock),
         options,
     };

@@ -65,12 +65,13 @@ impl Register {
     /// within `read_sequence`, and one that it does not show yet will write at or above
     /// `low_lsn`.
     pub fn capture(self: &Arc<Self>, table: &Table, end: impl FnOnce() -> Lsn) -> Snapshot {
-        let mut live = self.live.lock();
+        // Under the lock an early look would be harmless: a commit ends by collecting, which waits.
         let early = planted::is(Bug::SnapshotClockEarly).then(|| {
             let early = self.published.load(Ordering::Acquire);
             campanile_sync::thread::yield_now();
             early
         });
+        let mut live = self.live.lock();
         let end = end();
         let low_lsn = table.lowest_first().map_or(end, |first| first.min(end));
         let read_sequence = early.unwrap_or_else(|| self.published.load(Ordering::Acquire));

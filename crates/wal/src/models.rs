@@ -84,6 +84,7 @@ fn commit_record(txn: u64) -> Record<'static> {
 fn new_log() -> Arc<Wal> {
     let options = WalOptions {
         file_bytes: 4096,
+        block_bytes: 512,
         buffer_bytes: 2048,
         ..WalOptions::new("/log", EnvironmentId([3; 16]), Timeline(1))
     };

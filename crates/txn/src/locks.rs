@@ -57,7 +57,12 @@ impl Transactions {
     /// that hinder it: the environment is not open yet.
     pub(crate) fn lock_again(&self, txn: &mut Txn, undo: &Undo<'_>) -> Result<(), TxnError> {
         let _ = undo;
-        self.lock_for_access(txn)
+        let owner = owner_of(&txn.entry);
+        match self.locks().acquire(owner, LockName::ENVIRONMENT, Mode::X, Wait::No) {
+            // Another prepared transaction has it: one is enough to keep everybody out.
+            Ok(_) | Err(LockError::WouldBlock { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes the locks that `txn` needs to read and write, if it does not hold them yet. Waits

@@ -42,17 +42,85 @@ pub fn open_disk(disk: &Arc<SimDisk>) -> Result<Opened, RecoveryError> {
 /// A step of a program. `who` is one of two transactions side by side, with keys of their own.
 #[derive(Clone, Debug)]
 pub enum Op {
-    Put { who: usize, file: usize, key: u8, len: usize },
-    PutLarge { who: usize, file: usize, len: usize },
-    Delete { who: usize, file: usize, key: u8 },
-    Savepoint { who: usize },
-    RollbackTo { who: usize },
-    Commit { who: usize, durability: Durability },
-    Abort { who: usize },
-    Create { who: usize, durable: bool },
-    Remove { file: usize },
+    Put {
+        who: usize,
+        file: usize,
+        key: u8,
+        len: usize,
+    },
+    PutLarge {
+        who: usize,
+        file: usize,
+        len: usize,
+    },
+    Delete {
+        who: usize,
+        file: usize,
+        key: u8,
+    },
+    Savepoint {
+        who: usize,
+    },
+    RollbackTo {
+        who: usize,
+    },
+    Commit {
+        who: usize,
+        durability: Durability,
+    },
+    Abort {
+        who: usize,
+    },
+    Create {
+        who: usize,
+        durable: bool,
+    },
+    Remove {
+        file: usize,
+    },
     Checkpoint(CheckpointKind),
     Step,
+    /// A transaction nested in the innermost one that is open.
+    Begin {
+        who: usize,
+    },
+    /// Ends the innermost one.
+    End {
+        who: usize,
+        commit: bool,
+    },
+    /// Commits the nested ones into their parents and prepares the outermost. Until it is resolved
+    /// nothing else happens on its side.
+    Prepare {
+        who: usize,
+    },
+    Resolve {
+        who: usize,
+        commit: bool,
+    },
+    /// Closes with whatever is prepared, and opens again.
+    Reopen,
+}
+
+impl Op {
+    /// Whose step it is, if it is one that a prepared transaction keeps from happening.
+    fn who(&self) -> Option<usize> {
+        match *self {
+            Op::Put { who, .. }
+            | Op::PutLarge { who, .. }
+            | Op::Delete { who, .. }
+            | Op::Savepoint { who }
+            | Op::RollbackTo { who }
+            | Op::Commit { who, .. }
+            | Op::Abort { who }
+            | Op::Create { who, .. }
+            | Op::Begin { who }
+            | Op::End { who, .. }
+            | Op::Prepare { who } => Some(who),
+            Op::Remove { .. } | Op::Checkpoint(_) | Op::Step => None,
+            Op::Resolve { .. } | Op::Reopen => None,
+        }
+    }
 }
 
 /// A state that a crash may leave, and when.
@@ -66,18 +134,67 @@ struct Moment {
     state: State,
 }
 
+/// (file, key, new value), in order.
+type Writes = Vec<(u32, Vec<u8>, Option<Vec<u8>>)>;
+
 struct Active {
     txn: Txn,
-    /// (file, key, new value), in order.
-    writes: Vec<(u32, Vec<u8>, Option<Vec<u8>>)>,
+    writes: Writes,
     created: Vec<(u32, bool)>,
     savepoint: Option<(Savepoint, usize, usize)>,
+}
+
+/// A prepared transaction, and when it is to be found.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub gid: Vec<u8>,
+    pub writes: Writes,
+    pub created: Vec<(u32, bool)>,
+    /// As in [`Moment`].
+    issued: u64,
+    acked: Option<u64>,
+    /// The same of its resolution.
+    resolve_issued: Option<u64>,
+    resolve_acked: Option<u64>,
+}
+
+impl Prepared {
+    /// Whether a crash before `call` may leave it, and whether it may not.
+    pub fn at(&self, call: u64) -> (bool, bool) {
+        let begun = |at: Option<u64>| at.is_some_and(|at| at < call);
+        let done = |at: Option<u64>| at.is_some_and(|at| at <= call);
+        let may = self.issued < call && !done(self.resolve_acked);
+        let may_not = !done(self.acked) || begun(self.resolve_issued);
+        (may, may_not)
+    }
+
+    /// What a state becomes when it commits.
+    pub fn commit(&self, state: &mut State) {
+        apply(state, &self.created, &self.writes);
+    }
+}
+
+fn apply(state: &mut State, created: &[(u32, bool)], writes: &Writes) {
+    for (file, durable) in created {
+        state.insert(*file, (*durable, Rows::new()));
+    }
+    for (file, key, value) in writes {
+        let Some((_, rows)) = state.get_mut(file) else { continue };
+        match value {
+            Some(value) => rows.insert(key.clone(), value.clone()),
+            None => rows.remove(key),
+        };
+    }
 }
 
 pub struct Life {
     disk: Arc<SimDisk>,
     pub txns: Arc<Transactions>,
-    active: [Option<Active>; 2],
+    /// The outermost transaction first, then those nested in it.
+    active: [Vec<Active>; 2],
+    /// Places in `prepared`.
+    waiting: [Option<usize>; 2],
+    pub prepared: Vec<Prepared>,
     moments: Vec<Moment>,
     serial: u64,
 }
@@ -88,7 +205,9 @@ impl Life {
         Life {
             disk: Arc::clone(disk),
             txns: opened.transactions,
-            active: [None, None],
+            active: [Vec::new(), Vec::new()],
+            waiting: [None, None],
+            prepared: Vec::new(),
             moments: vec![moment],
             serial: 0,
         }
@@ -103,12 +222,16 @@ impl Life {
     }
 
     fn begin_if_needed(&mut self, who: usize) -> Result<&mut Active, TxnError> {
-        if self.active[who].is_none() {
+        if self.active[who].is_empty() {
             let txn = self.txns.begin(TxnOptions::default())?;
-            let active = Active { txn, writes: Vec::new(), created: Vec::new(), savepoint: None };
-            self.active[who] = Some(active);
+            self.push(who, txn);
         }
-        Ok(self.active[who].as_mut().unwrap())
+        Ok(self.active[who].last_mut().unwrap())
+    }
+
+    fn push(&mut self, who: usize, txn: Txn) {
+        let active = Active { txn, writes: Vec::new(), created: Vec::new(), savepoint: None };
+        self.active[who].push(active);
     }
 
     /// The file a step means: the n-th that exists for this transaction.
@@ -120,6 +243,9 @@ impl Life {
 
     pub fn step(&mut self, op: &Op) -> Result<(), TxnError> {
         let txns = Arc::clone(&self.txns);
+        if op.who().is_some_and(|who| self.waiting[who].is_some()) {
+            return Ok(());
+        }
         match *op {
             Op::Put { who, file, key, len } => {
                 self.serial += 1;
@@ -155,13 +281,13 @@ impl Life {
                 active.created.push((file.0, durable));
             }
             Op::Savepoint { who } => {
-                if let Some(active) = &mut self.active[who] {
+                if let Some(active) = self.active[who].last_mut() {
                     let at = txns.savepoint(&active.txn);
                     active.savepoint = Some((at, active.writes.len(), active.created.len()));
                 }
             }
             Op::RollbackTo { who } => {
-                if let Some(active) = &mut self.active[who]
+                if let Some(active) = self.active[who].last_mut()
                     && let Some((at, writes, created)) = active.savepoint
                 {
                     txns.rollback_to(&mut active.txn, &at)?;
@@ -171,7 +297,7 @@ impl Life {
             }
             Op::Commit { who, durability } => self.commit(who, durability)?,
             Op::Abort { who } => {
-                if let Some(active) = self.active[who].take() {
+                while let Some(active) = self.active[who].pop() {
                     txns.abort(active.txn)?;
                 }
             }
@@ -182,23 +308,103 @@ impl Life {
             Op::Step => {
                 txns.step()?;
             }
+            Op::Begin { who } => {
+                let parent = self.begin_if_needed(who)?;
+                let child = txns.begin_child(&parent.txn)?;
+                self.push(who, child);
+            }
+            Op::End { who, commit: true } if self.active[who].len() > 1 => self.merge(who)?,
+            Op::End { who, .. } => {
+                if let Some(active) = self.active[who].pop() {
+                    txns.abort(active.txn)?;
+                }
+            }
+            Op::Prepare { who } => self.prepare(who)?,
+            Op::Resolve { who, commit } => self.resolve(who, commit)?,
+            Op::Reopen => self.reopen()?,
         }
         Ok(())
     }
 
+    /// Commits the innermost transaction into its parent.
+    fn merge(&mut self, who: usize) -> Result<(), TxnError> {
+        let Active { txn, writes, created, .. } = self.active[who].pop().unwrap();
+        self.txns.commit_child(txn)?;
+        let parent = self.active[who].last_mut().unwrap();
+        parent.writes.extend(writes);
+        parent.created.extend(created);
+        Ok(())
+    }
+
+    fn merge_all(&mut self, who: usize) -> Result<Option<Active>, TxnError> {
+        while self.active[who].len() > 1 {
+            self.merge(who)?;
+        }
+        Ok(self.active[who].pop())
+    }
+
+    fn prepare(&mut self, who: usize) -> Result<(), TxnError> {
+        let Some(active) = self.merge_all(who)? else { return Ok(()) };
+        self.serial += 1;
+        let gid = format!("{who}-{}", self.serial).into_bytes();
+        let issued = self.disk.calls();
+        let at = self.prepared.len();
+        self.prepared.push(Prepared {
+            gid: gid.clone(),
+            writes: active.writes,
+            created: active.created,
+            issued,
+            acked: None,
+            resolve_issued: None,
+            resolve_acked: None,
+        });
+        match self.txns.prepare(active.txn, &gid) {
+            Ok(_) => {
+                self.prepared[at].acked = Some(self.disk.calls());
+                self.waiting[who] = Some(at);
+            }
+            // It changed a file that is not durable: it was rolled back.
+            Err(TxnError::NotPreparable { .. }) => drop(self.prepared.pop()),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn resolve(&mut self, who: usize, commit: bool) -> Result<(), TxnError> {
+        let Some(at) = self.waiting[who].take() else { return Ok(()) };
+        self.prepared[at].resolve_issued = Some(self.disk.calls());
+        let gid = self.prepared[at].gid.clone();
+        if commit {
+            let mut state = self.newest().clone();
+            self.prepared[at].commit(&mut state);
+            self.moment(Durability::Sync, state);
+            self.txns.commit_prepared(&gid)?;
+            self.acknowledge();
+        } else {
+            self.txns.abort_prepared(&gid)?;
+        }
+        self.prepared[at].resolve_acked = Some(self.disk.calls());
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), TxnError> {
+        self.step(&Op::Abort { who: 0 })?;
+        self.step(&Op::Abort { who: 1 })?;
+        // Everything so far is durable after this, whatever it promised.
+        self.moment(Durability::Sync, self.newest().clone());
+        self.txns.checkpoint(CheckpointKind::Close)?;
+        self.acknowledge();
+        let opened = open_disk(&self.disk).expect("what was closed opens");
+        self.txns = opened.transactions;
+        let waiting = self.waiting.iter().flatten().count();
+        assert_eq!(self.txns.prepared().len(), waiting, "after a close");
+        Ok(())
+    }
+
     fn commit(&mut self, who: usize, durability: Durability) -> Result<(), TxnError> {
-        let Some(active) = self.active[who].take() else { return Ok(()) };
+        let Some(active) = self.merge_all(who)? else { return Ok(()) };
         let mut state = self.newest().clone();
-        for (file, durable) in active.created {
-            state.insert(file, (durable, Rows::new()));
-        }
-        for (file, key, value) in active.writes {
-            let Some((_, rows)) = state.get_mut(&file) else { continue };
-            match value {
-                Some(value) => rows.insert(key, value),
-                None => rows.remove(&key),
-            };
-        }
+        apply(&mut state, &active.created, &active.writes);
         self.moment(durability, state);
         let logged = !self.txns.commit(active.txn, durability)?.is_none();
         if !logged {
@@ -210,7 +416,8 @@ impl Life {
     }
 
     fn remove(&mut self, file: usize) -> Result<(), TxnError> {
-        let used = self.active.iter().any(Option::is_some);
+        let used = self.active.iter().any(|active| !active.is_empty())
+            || self.waiting.iter().any(Option::is_some);
         let Some(file) = self.file(0, file).filter(|_| !used) else { return Ok(()) };
         let mut state = self.newest().clone();
         state.remove(&file);
@@ -249,15 +456,19 @@ impl Life {
 
     /// Leaves without closing, as a killed process does.
     pub fn die(self) {
-        for active in self.active.into_iter().flatten() {
-            drop(active.txn);
+        for mut active in self.active {
+            while let Some(innermost) = active.pop() {
+                drop(innermost.txn);
+            }
         }
     }
 
     /// Ends all transactions and closes.
     pub fn close(mut self) -> Result<State, TxnError> {
-        self.step(&Op::Abort { who: 0 })?;
-        self.step(&Op::Abort { who: 1 })?;
+        for who in 0..2 {
+            self.step(&Op::Resolve { who, commit: false })?;
+            self.step(&Op::Abort { who })?;
+        }
         self.txns.checkpoint(CheckpointKind::Close)?;
         Ok(self.newest().clone())
     }

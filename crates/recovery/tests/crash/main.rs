@@ -1,5 +1,6 @@
 //! Crashes at every call of small programs over a toy access method, also inside recovery.
 
+mod families;
 mod faults;
 mod life;
 mod opening;

@@ -25,6 +25,14 @@ const CAUGHT_HERE: [Bug; 13] = [
     Bug::UndoSkipped,
 ];
 
+/// Those that only families and prepared transactions show.
+const CAUGHT_IN_FAMILIES: [Bug; 4] = [
+    Bug::MergedChildNotUndone,
+    Bug::MergedChildUndone,
+    Bug::PreparedRolledBack,
+    Bug::PreparedTakenForCommitted,
+];
+
 /// One program and its crashes, with both tearing profiles by turns.
 fn sweep(seed: u64) {
     let mut program = programs::setup();
@@ -38,7 +46,15 @@ fn sweep(seed: u64) {
     Sweep { depth, every, ..Sweep::new(options, policy) }.run(&program);
 }
 
-fn is_caught(bug: Bug) -> bool {
+/// The same with nested and prepared transactions.
+fn sweep_families(seed: u64) {
+    let mut program = programs::setup();
+    program.extend(programs::random_families(seed, 60));
+    let policy = CrashPolicy { singles_max: 0, subsets: 1, exhaustive_items: 0, seed };
+    Sweep { every: 3, ..Sweep::new(SimOptions::new(seed), policy) }.run(&program);
+}
+
+fn is_caught(bug: Bug, sweep: fn(u64)) -> bool {
     let mut fired = 0;
     let caught = (0..6).any(|seed| {
         let found = catch_unwind(AssertUnwindSafe(|| {
@@ -54,8 +70,13 @@ fn is_caught(bug: Bug) -> bool {
 #[test]
 fn every_bug_planted_below_is_caught() {
     std::panic::set_hook(Box::new(|_| {}));
-    let missed: Vec<&str> =
-        CAUGHT_HERE.iter().filter(|bug| !is_caught(**bug)).map(|bug| bug.name()).collect();
+    let here = CAUGHT_HERE.iter().map(|bug| (*bug, sweep as fn(u64)));
+    let families = CAUGHT_IN_FAMILIES.iter().map(|bug| (*bug, sweep_families as fn(u64)));
+    let missed: Vec<&str> = here
+        .chain(families)
+        .filter(|(bug, sweep)| !is_caught(*bug, *sweep))
+        .map(|(bug, _)| bug.name())
+        .collect();
     let _ = std::panic::take_hook();
     assert!(missed.is_empty(), "not caught: {missed:?}");
 }

@@ -33,6 +33,24 @@ pub fn random(seed: u64, steps: usize) -> Vec<Op> {
     (0..steps).map(|_| random_step(&mut dice)).collect()
 }
 
+/// A program with nested and prepared transactions in it.
+pub fn random_families(seed: u64, steps: usize) -> Vec<Op> {
+    let mut dice = Dice::new(seed);
+    let step = |dice: &mut Dice| {
+        let who = dice.roll(2) as usize;
+        match dice.roll(16) {
+            0..=2 => Op::Begin { who },
+            3..=4 => Op::End { who, commit: true },
+            5 => Op::End { who, commit: false },
+            6 => Op::Prepare { who },
+            7 => Op::Resolve { who, commit: dice.roll(2) == 0 },
+            8 if dice.roll(3) == 0 => Op::Reopen,
+            _ => random_step(dice),
+        }
+    };
+    (0..steps).map(|_| step(&mut dice)).collect()
+}
+
 fn random_step(dice: &mut Dice) -> Op {
     let who = dice.roll(2) as usize;
     let file = dice.roll(4) as usize;

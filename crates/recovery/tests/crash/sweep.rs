@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use campanile_format::FileId;
 use campanile_recovery::Opened;
-use campanile_txn::Durability;
+use campanile_txn::{Durability, Transactions};
 use campanile_vfs::sim::{CrashChoice, CrashPoint, CrashPolicy, SimDisk, SimOptions};
 
-use crate::life::{Life, Op, State, after_crash, observe, open_disk};
+use crate::life::{Life, Op, Prepared, State, after_crash, observe, open_disk};
+use crate::toy;
 
 pub struct Sweep {
     pub options: SimOptions,
@@ -41,7 +43,9 @@ impl Sweep {
                 );
                 // A second crash may take what only the cache of a killed process held.
                 let later = life.possible(point.call, CrashChoice::Nothing);
-                let check = Check { possible, later, depth: self.depth, place };
+                let prepared = life.prepared.iter().map(|one| (one.clone(), one.at(point.call)));
+                let prepared = prepared.collect();
+                let check = Check { possible, later, prepared, depth: self.depth, place };
                 checked += self.check(&rebooted, check);
             }
         }
@@ -51,18 +55,19 @@ impl Sweep {
 
     /// Recovers, compares, crashes the recovery, goes on living.
     fn check(&self, disk: &Arc<SimDisk>, check: Check) -> u64 {
-        let Check { possible, later, depth, place } = check;
+        let Check { possible, later, prepared, depth, place } = check;
         if depth > 1 {
             disk.capture_crash_points();
         }
         let opened = open_disk(disk).unwrap_or_else(|error| panic!("{place}: {error}"));
         let points = disk.take_crash_points();
+        let possible = resolve(&opened.transactions, possible, &prepared, &place);
         let state = observe(&opened.transactions, true, &place);
         assert!(possible.contains(&state), "{place}: {}", explain(&state, &possible));
         let mut checked = 1;
         if depth > 1 {
             for point in points {
-                checked += self.crash_recovery(&point, &later, depth, &place);
+                checked += self.crash_recovery(&point, &later, &prepared, depth, &place);
             }
         }
         go_on_living(disk, opened, state, &place);
@@ -70,13 +75,22 @@ impl Sweep {
     }
 
     /// A recovery that was itself cut short is begun again by the next one.
-    fn crash_recovery(&self, point: &CrashPoint, later: &[State], depth: u32, place: &str) -> u64 {
+    fn crash_recovery(
+        &self,
+        point: &CrashPoint,
+        later: &[State],
+        prepared: &[Expected],
+        depth: u32,
+        place: &str,
+    ) -> u64 {
         let mut checked = 0;
         for choice in point.disk.crash_choices(&self.policy) {
             let place = format!("{place}, then call {} ({:?}), {choice:?}", point.call, point.kind);
             let rebooted = point.disk.reboot(choice);
             let (possible, later) = (later.to_vec(), later.to_vec());
-            checked += self.check(&rebooted, Check { possible, later, depth: depth - 1, place });
+            let prepared = prepared.to_vec();
+            let check = Check { possible, later, prepared, depth: depth - 1, place };
+            checked += self.check(&rebooted, check);
         }
         checked
     }
@@ -87,8 +101,48 @@ struct Check {
     possible: Vec<State>,
     /// What it may show after one more crash.
     later: Vec<State>,
+    prepared: Vec<Expected>,
     depth: u32,
     place: String,
+}
+
+/// A prepared transaction, whether it may be found, and whether it may be missing.
+type Expected = (Prepared, (bool, bool));
+
+/// Checks which transactions wait for their coordinator and that no snapshot sees anything of
+/// them, and resolves them, some this way and some the other; gives the states possible then.
+fn resolve(
+    txns: &Transactions,
+    mut possible: Vec<State>,
+    prepared: &[Expected],
+    place: &str,
+) -> Vec<State> {
+    let found: Vec<Vec<u8>> = txns.prepared().into_iter().map(|known| known.gid).collect();
+    for gid in &found {
+        let known = prepared.iter().any(|(one, (may, _))| *may && one.gid == *gid);
+        assert!(known, "{place}: {} is prepared", gid.escape_ascii());
+    }
+    let snapshot = txns.snapshot().unwrap();
+    for (number, (one, (_, may_be_missing))) in prepared.iter().enumerate() {
+        if !found.contains(&one.gid) {
+            assert!(may_be_missing, "{place}: {} is not prepared", one.gid.escape_ascii());
+            continue;
+        }
+        for (file, key, _) in &one.writes {
+            let seen = toy::get_at(txns, &snapshot, FileId(*file), key).unwrap();
+            let of = |state: &State| state.get(file).and_then(|(_, rows)| rows.get(key).cloned());
+            let is_possible = possible.iter().any(|state| of(state) == seen);
+            assert!(is_possible, "{place}: {seen:?} of {} is seen", one.gid.escape_ascii());
+        }
+        if (number + place.len()).is_multiple_of(2) {
+            txns.commit_prepared(&one.gid).unwrap();
+            possible.iter_mut().for_each(|state| one.commit(state));
+        } else {
+            txns.abort_prepared(&one.gid).unwrap();
+        }
+    }
+    assert!(txns.prepared().is_empty(), "{place}");
+    possible
 }
 
 /// A recovered environment is a whole one: it takes more work, closes, and opens again.

@@ -15,11 +15,12 @@ use std::error::Error;
 use campanile_format::map::{Map, map_page};
 use campanile_format::record::Undo;
 use campanile_format::{PageNo, PageOp, Value, is_inline};
-use campanile_txn::{By, FreePages, Txn};
+use campanile_txn::{Access, By, FreePages, Txn};
 
 use crate::builder_level::{Finished, InnerLevel, LeafLevel};
 use crate::descend::node_of;
 use crate::error::TreeError;
+use crate::locking::Locks;
 use crate::tree::{Tree, one};
 
 /// How full a loaded page is made.
@@ -40,14 +41,23 @@ impl Tree<'_> {
         E: Into<Box<dyn Error + Send + Sync>>,
         I: IntoIterator<Item = Result<(K, V), E>>,
     {
-        self.lock(txn)?;
+        self.lock_file(txn, Access::Write)?;
+        if self.locks != Locks::Nothing && self.is_untouched()? {
+            // It is built without locks on keys, and its undo empties it: nobody else may be in it.
+            self.txns.lock_whole(txn, self.file, Access::Write)?;
+        }
         let mut ascending = Ascending::default();
         let pairs = pairs.into_iter().map(|pair| match pair {
             Ok((key, value)) => ascending.check(key.as_ref()).map(|()| (key, value)),
             Err(error) => Err(TreeError::Input(error.into())),
         });
         self.statement(txn, |tree, txn| {
-            if tree.is_untouched()? { tree.build(txn, pairs) } else { tree.put_all(txn, pairs) }
+            let alone = tree.locks == Locks::Nothing || txn.has_whole(tree.file, Access::Write);
+            if alone && tree.is_untouched()? {
+                tree.build(txn, pairs)
+            } else {
+                tree.put_all(txn, pairs)
+            }
         })
     }
 

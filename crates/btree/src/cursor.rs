@@ -5,12 +5,17 @@
 //! for ever instead of leaving something out. Must never: show bytes of a page that is not its
 //! private copy.
 
+use std::ops::Bound;
+
+use campanile_format::TxnId;
 use campanile_format::planted::{self, Bug};
-use campanile_txn::{Snapshot, Txn};
+use campanile_txn::{Brief, Isolation, KeptLock, Snapshot, Txn};
 
 use crate::descend::Target;
 use crate::error::TreeError;
 use crate::leaf_copy::LeafCopy;
+use crate::locking::Held;
+use crate::scan::Way;
 use crate::tree::Tree;
 use crate::view::{Reader, Seek};
 use crate::visible::Sight;
@@ -22,13 +27,17 @@ use crate::visible::Sight;
 /// tree; with one reader too, or else it takes a new copy of the leaf for each.
 #[derive(Debug, Default)]
 pub struct Cursor {
-    leaf: LeafCopy,
+    pub(crate) leaf: LeafCopy,
     /// Where a move looks first, so that a failed one leaves `leaf` as it was.
-    spare: LeafCopy,
+    pub(crate) spare: LeafCopy,
     key: Vec<u8>,
     /// The slot of the position in `leaf`; `None` if unknown.
     slot: Option<usize>,
     value: Value,
+    /// The transaction that has locked the gap below the position.
+    entered: Option<TxnId>,
+    /// The lock on the position, if it is for as long as the cursor stands there.
+    held: Option<KeptLock>,
     stands: bool,
     failed: bool,
 }
@@ -45,17 +54,6 @@ enum Value {
     Owned(Vec<u8>),
 }
 
-/// Which way, and from where.
-#[derive(Clone, Copy, Debug)]
-enum Way<'k> {
-    /// To the first key that is not below (`inclusive`) or above this one.
-    Up { from: &'k [u8], inclusive: bool },
-    /// To the last key that is not above (`inclusive`) or below this one.
-    Down { from: &'k [u8], inclusive: bool },
-    /// To the last key.
-    Last,
-}
-
 impl Cursor {
     /// A cursor that stands nowhere yet.
     #[must_use]
@@ -70,45 +68,56 @@ impl Cursor {
     pub fn seek(
         &mut self,
         tree: &Tree<'_>,
-        mut reader: Reader<'_>,
+        reader: Reader<'_>,
         seek: Seek<'_>,
     ) -> Result<bool, TreeError> {
+        self.seek_within(tree, reader, seek, Bound::Unbounded)
+    }
+
+    /// As [`Cursor::seek`], but not beyond the bound, which is an upper one for those that look
+    /// for the lowest key and a lower one for the others: what lies beyond is not locked.
+    pub(crate) fn seek_within(
+        &mut self,
+        tree: &Tree<'_>,
+        mut reader: Reader<'_>,
+        seek: Seek<'_>,
+        until: Bound<&[u8]>,
+    ) -> Result<bool, TreeError> {
+        let up = |from, inclusive| Way::Up { from, inclusive, until };
+        let down = |from, inclusive| Way::Down { from, inclusive, until };
         let way = match seek {
-            Seek::First => Way::Up { from: &[], inclusive: true },
-            Seek::AtLeast(from) | Seek::Exactly(from) => Way::Up { from, inclusive: true },
-            Seek::Above(from) => Way::Up { from, inclusive: false },
-            Seek::AtMost(from) => Way::Down { from, inclusive: true },
-            Seek::Below(from) => Way::Down { from, inclusive: false },
-            Seek::Last => Way::Last,
+            Seek::First => up(&[], true),
+            Seek::AtLeast(from) => up(from, true),
+            Seek::Above(from) => up(from, false),
+            Seek::AtMost(from) => down(Some(from), true),
+            Seek::Below(from) => down(Some(from), false),
+            Seek::Last => down(None, true),
+            Seek::Exactly(key) => {
+                return self.guarded(|cursor| cursor.go_exactly(tree, &mut reader, key));
+            }
         };
-        let exactly = match seek {
-            Seek::Exactly(key) => Some(key),
-            _ => None,
-        };
-        self.guarded(|cursor| {
-            tree.lock_to_read(&mut reader)?;
-            cursor.go(tree, reader.snapshot(), way, exactly)
-        })
+        self.guarded(|cursor| cursor.go(tree, &mut reader, way, false))
     }
 
     /// Moves to the next record. False if there is none.
     ///
     /// # Errors
     /// As [`Cursor::seek`].
-    pub fn next(&mut self, tree: &Tree<'_>, mut reader: Reader<'_>) -> Result<bool, TreeError> {
+    pub fn next(&mut self, tree: &Tree<'_>, reader: Reader<'_>) -> Result<bool, TreeError> {
+        self.next_within(tree, reader, Bound::Unbounded)
+    }
+
+    /// As [`Cursor::next`], but not beyond an upper bound.
+    pub(crate) fn next_within(
+        &mut self,
+        tree: &Tree<'_>,
+        mut reader: Reader<'_>,
+        until: Bound<&[u8]>,
+    ) -> Result<bool, TreeError> {
         self.guarded(|cursor| {
-            tree.lock_to_read(&mut reader)?;
-            let snapshot = reader.snapshot();
-            if let Some(slot) = cursor.slot_in_copy(tree, snapshot)
-                && let Some(next) = cursor.leaf.visible_from(slot + 1)
-            {
-                cursor.stand_on(next);
-                return Ok(true);
-            }
-            let stands = cursor.stands;
             let key = std::mem::take(&mut cursor.key);
-            let way = Way::Up { from: &key, inclusive: !stands };
-            cursor.go_keeping(tree, snapshot, way, &key)
+            let way = Way::Up { from: &key, inclusive: !cursor.stands, until };
+            cursor.go_on(tree, &mut reader, way, &key)
         })
     }
 
@@ -116,22 +125,22 @@ impl Cursor {
     ///
     /// # Errors
     /// As [`Cursor::seek`].
-    pub fn prev(&mut self, tree: &Tree<'_>, mut reader: Reader<'_>) -> Result<bool, TreeError> {
+    pub fn prev(&mut self, tree: &Tree<'_>, reader: Reader<'_>) -> Result<bool, TreeError> {
+        self.prev_within(tree, reader, Bound::Unbounded)
+    }
+
+    /// As [`Cursor::prev`], but not beyond a lower bound.
+    pub(crate) fn prev_within(
+        &mut self,
+        tree: &Tree<'_>,
+        mut reader: Reader<'_>,
+        until: Bound<&[u8]>,
+    ) -> Result<bool, TreeError> {
         self.guarded(|cursor| {
-            tree.lock_to_read(&mut reader)?;
-            let snapshot = reader.snapshot();
-            if let Some(slot) = cursor.slot_in_copy(tree, snapshot)
-                && let Some(prev) = cursor.leaf.visible_below(slot)
-            {
-                cursor.stand_on(prev);
-                return Ok(true);
-            }
             let key = std::mem::take(&mut cursor.key);
-            let way = match cursor.stands {
-                true => Way::Down { from: &key, inclusive: false },
-                false => Way::Last,
-            };
-            cursor.go_keeping(tree, snapshot, way, &key)
+            let from = cursor.stands.then_some(&key[..]);
+            let way = Way::Down { from, inclusive: false, until };
+            cursor.go_on(tree, &mut reader, way, &key)
         })
     }
 
@@ -238,15 +247,22 @@ impl Cursor {
         self.stands = true;
     }
 
-    /// As [`Cursor::go`]; puts `key`, which was taken out of the cursor, back if nothing is found.
-    fn go_keeping(
+    /// Moves from the position, whose key was taken out of the cursor: within the cursor's copy if
+    /// it is still good and has what is looked for. Puts the key back if nothing is found.
+    fn go_on(
         &mut self,
         tree: &Tree<'_>,
-        snapshot: Option<&Snapshot>,
+        reader: &mut Reader<'_>,
         way: Way<'_>,
         key: &[u8],
     ) -> Result<bool, TreeError> {
-        let found = self.go(tree, snapshot, way, None);
+        let found = self.go_on_here(tree, reader, way).and_then(|found| match found {
+            Some(found) => Ok(found),
+            None => {
+                let entered = self.has_entered(reader);
+                self.go(tree, reader, way, entered)
+            }
+        });
         if !matches!(found, Ok(true)) {
             self.key.clear();
             self.key.extend_from_slice(key);
@@ -254,106 +270,156 @@ impl Cursor {
         found
     }
 
-    /// Descends, leaf after leaf, until something is visible; stands on it.
+    /// Moves within the cursor's copy; `None` if that does not say where to.
+    fn go_on_here(
+        &mut self,
+        tree: &Tree<'_>,
+        reader: &mut Reader<'_>,
+        way: Way<'_>,
+    ) -> Result<Option<bool>, TreeError> {
+        let locked = tree.scans_with_locks(reader)?;
+        let Some(slot) = self.slot_in_copy(tree, reader.snapshot()) else { return Ok(None) };
+        if !locked {
+            let dirty = reader.txn().is_some_and(|txn| tree.reads_dirty(txn));
+            return Ok(self.step_here(way, slot, dirty));
+        }
+        if matches!(way, Way::Down { .. }) && !self.has_entered(reader) {
+            return Ok(None);
+        }
+        let Some(txn) = reader.txn() else { return Ok(None) };
+        let Some(found) = self.find_locked_here(tree, txn, way, slot)? else { return Ok(None) };
+        let Some((slot, brief)) = found else { return Ok(Some(false)) };
+        self.stand_on(slot);
+        self.keep(tree, txn, brief);
+        Ok(Some(true))
+    }
+
+    /// Moves within the copy without locks; not to what needs one.
+    fn step_here(&mut self, way: Way<'_>, slot: usize, dirty: bool) -> Option<bool> {
+        let next = match way {
+            Way::Up { .. } => self.leaf.visible_from(slot + 1),
+            Way::Down { .. } => self.leaf.visible_below(slot),
+        }?;
+        if dirty && self.leaf.is_overflow(next) {
+            return None;
+        }
+        if !way.allows(&self.leaf.node().key(next)) {
+            return Some(false);
+        }
+        self.stand_on(next);
+        Some(true)
+    }
+
+    /// Whether the gap below the position is locked, or need not be.
+    fn has_entered(&self, reader: &Reader<'_>) -> bool {
+        match reader {
+            Reader::Txn(txn) => {
+                txn.isolation() != Isolation::Serializable || self.entered == Some(txn.id())
+            }
+            Reader::Snapshot(_) | Reader::Uncommitted => true,
+        }
+    }
+
+    /// Descends, leaf after leaf, until something is to be seen; stands on it.
     fn go(
         &mut self,
         tree: &Tree<'_>,
-        snapshot: Option<&Snapshot>,
+        reader: &mut Reader<'_>,
         way: Way<'_>,
-        exactly: Option<&[u8]>,
+        entered: bool,
     ) -> Result<bool, TreeError> {
-        let found = match way {
-            Way::Up { from, inclusive } => self.find_up(tree, snapshot, from, inclusive)?,
-            Way::Down { from, inclusive } => self.find_down(tree, snapshot, from, inclusive)?,
-            Way::Last => {
-                self.spare.take(tree, snapshot, Target::Last)?;
-                let end = self.spare.node().count();
-                self.down_from_spare(tree, snapshot, end)?
+        loop {
+            if tree.scans_with_locks(reader)?
+                && let Some(txn) = reader.txn()
+            {
+                let found = self.find_locked(tree, txn, way, entered)?;
+                let Some((slot, brief)) = found else { return Ok(false) };
+                self.arrive(slot);
+                self.keep(tree, txn, brief);
+                return Ok(true);
             }
-        };
-        let Some(slot) = found else { return Ok(false) };
-        if exactly.is_some_and(|key| self.spare.node().key(slot) != key) {
-            return Ok(false);
+            let Some(slot) = self.find_free(tree, reader.snapshot(), way)? else {
+                return Ok(false);
+            };
+            if self.arrive_unlocked(tree, reader, slot)? {
+                return Ok(true);
+            }
         }
+    }
+
+    /// Stands on a slot of the spare copy.
+    fn arrive(&mut self, slot: usize) {
         std::mem::swap(&mut self.leaf, &mut self.spare);
         self.stand_on(slot);
+    }
+
+    /// Stands on a slot of the spare copy that no lock protects. False if what it shows must not be
+    /// looked at and has changed: look again.
+    fn arrive_unlocked(
+        &mut self,
+        tree: &Tree<'_>,
+        reader: &mut Reader<'_>,
+        slot: usize,
+    ) -> Result<bool, TreeError> {
+        let mut brief = None;
+        if let Reader::Txn(txn) = reader
+            && tree.reads_dirty(txn)
+            && self.spare.is_overflow(slot)
+        {
+            // Pages of a value that is taken back are free.
+            brief = tree.txns.lock_briefly(txn, tree.file, &self.spare.node().key(slot))?;
+            if !self.spare.is_current(tree, None) {
+                if let Some(brief) = brief {
+                    tree.txns.unlock(txn, brief);
+                }
+                return Ok(false);
+            }
+        }
+        self.arrive(slot);
+        if let Reader::Txn(txn) = reader {
+            self.keep(tree, txn, brief);
+        }
         Ok(true)
     }
 
-    fn find_up(
+    /// Stands on exactly this key.
+    fn go_exactly(
         &mut self,
         tree: &Tree<'_>,
-        snapshot: Option<&Snapshot>,
-        from: &[u8],
-        inclusive: bool,
-    ) -> Result<Option<usize>, TreeError> {
-        self.spare.take(tree, snapshot, Target::At(from))?;
-        let mut first = match self.spare.node().search(from) {
-            Ok(slot) if !inclusive => slot + 1,
-            Ok(slot) | Err(slot) => slot,
+        reader: &mut Reader<'_>,
+        key: &[u8],
+    ) -> Result<bool, TreeError> {
+        let mut held = tree.lock_to_read(reader, key)?;
+        let slot = loop {
+            self.spare.take(tree, reader.snapshot(), Target::At(key))?;
+            let found = self.spare.node().search(key).ok();
+            let Some(slot) = found.filter(|slot| self.spare.is_visible(*slot)) else {
+                tree.unlock(reader, held);
+                return Ok(false);
+            };
+            match (&held, reader.txn()) {
+                (Held::Nothing, Some(txn)) if self.spare.is_overflow(slot) => {
+                    held = tree.lock_briefly(txn, key)?;
+                }
+                _ => break slot,
+            }
         };
-        let mut fence = Vec::new();
-        loop {
-            if let Some(slot) = self.spare.visible_from(first) {
-                return Ok(Some(slot));
-            }
-            if !self.spare.node().upper(&mut fence) {
-                return Ok(None);
-            }
-            self.spare.take(tree, snapshot, Target::At(&fence))?;
-            // Not simply its first entry: it may have been merged meanwhile with what we have seen.
-            let (Ok(slot) | Err(slot)) = self.spare.node().search(&fence);
-            first = slot;
+        self.arrive(slot);
+        if let Some(txn) = reader.txn() {
+            let brief = if let Held::Briefly(brief) = held { Some(brief) } else { None };
+            self.keep(tree, txn, brief);
         }
+        self.entered = None;
+        Ok(true)
     }
 
-    fn find_down(
-        &mut self,
-        tree: &Tree<'_>,
-        snapshot: Option<&Snapshot>,
-        from: &[u8],
-        inclusive: bool,
-    ) -> Result<Option<usize>, TreeError> {
-        if from.is_empty() && !inclusive {
-            return Ok(None);
-        }
-        let target = if inclusive { Target::At(from) } else { Target::Below(from) };
-        self.spare.take(tree, snapshot, target)?;
-        let mut end = self.spare_end(from);
-        if inclusive && self.spare.node().search(from) == Ok(end) {
-            end += 1;
-        }
-        self.down_from_spare(tree, snapshot, end)
-    }
-
-    /// The slot in the spare copy, a leaf of the keys below `key`, where these end.
-    fn spare_end(&self, key: &[u8]) -> usize {
-        let node = self.spare.node();
-        if !node.covers(key) {
-            return node.count();
-        }
-        let (Ok(slot) | Err(slot)) = node.search(key);
-        slot
-    }
-
-    /// The last visible slot below `end` of the spare copy, or of the leaves before it.
-    fn down_from_spare(
-        &mut self,
-        tree: &Tree<'_>,
-        snapshot: Option<&Snapshot>,
-        mut end: usize,
-    ) -> Result<Option<usize>, TreeError> {
-        let mut fence = Vec::new();
-        loop {
-            if let Some(slot) = self.spare.visible_below(end) {
-                return Ok(Some(slot));
-            }
-            self.spare.node().lower(&mut fence);
-            if fence.is_empty() {
-                return Ok(None);
-            }
-            self.spare.take(tree, snapshot, Target::Below(&fence))?;
-            end = self.spare_end(&fence);
+    /// Holds on to what the new position needs, and gives back what the old one needed.
+    fn keep(&mut self, tree: &Tree<'_>, txn: &mut Txn, brief: Option<Brief>) {
+        self.entered = Some(txn.id());
+        let new = brief.map(|brief| tree.txns.keep_lock(txn, brief));
+        let stays = |held: &KeptLock| new.is_none() && tree.txns.is_on(held, tree.file, &self.key);
+        if !self.held.as_ref().is_some_and(stays) {
+            self.held = new;
         }
     }
 }

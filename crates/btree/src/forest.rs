@@ -9,6 +9,7 @@ use campanile_sync::plain::{AtomicU64, Ordering};
 use campanile_txn::Transactions;
 
 use crate::clean::Backlog;
+use crate::locking::Locks;
 use crate::tree::Tree;
 
 /// The trees of one environment, apart from their pages.
@@ -40,6 +41,8 @@ impl Forest {
     /// The tree in `file`, which exists.
     #[must_use]
     pub fn tree<'e>(&'e self, txns: &'e Transactions, file: FileId) -> Tree<'e> {
-        Tree { forest: self, txns, file, locking: true }
+        // Rows of the graveyard belong to whoever buries, and to the cleaner once that is final.
+        let locks = if file == FileId::GRAVEYARD { Locks::File } else { Locks::Keys };
+        Tree { forest: self, txns, file, locks }
     }
 }

@@ -99,6 +99,16 @@ impl LeafCopy {
         Some(Sight::of(&node, slot))
     }
 
+    /// Whether what is seen of the entry in `slot` has pages of its own.
+    pub fn is_overflow(&self, slot: usize) -> bool {
+        matches!(self.sight(slot), Some(Sight::Overflow(_)))
+    }
+
+    /// The state of the page that was copied.
+    pub fn version(&self) -> PageVersion {
+        self.version
+    }
+
     /// Whether anything is seen of the entry in `slot`.
     pub fn is_visible(&self, slot: usize) -> bool {
         match &self.sights {

@@ -25,6 +25,10 @@ fn owned(bound: Bound<&[u8]>) -> Bound<Vec<u8>> {
     bound.map(<[u8]>::to_vec)
 }
 
+fn as_slices(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
 impl Range {
     /// A range over the keys within `bounds`. Bounds that hold nothing give an empty range.
     #[must_use]
@@ -83,23 +87,19 @@ impl Range {
     /// As [`Range::next`].
     pub fn advance(&mut self, tree: &Tree<'_>, reader: Reader<'_>) -> Result<bool, TreeError> {
         self.step(|range| {
+            let until = as_slices(&range.upper);
             let moved = if range.front.key().is_some() {
-                range.front.next(tree, reader)?
+                range.front.next_within(tree, reader, until)?
             } else {
                 let seek = match &range.lower {
                     Bound::Included(key) => Seek::AtLeast(key),
                     Bound::Excluded(key) => Seek::Above(key),
                     Bound::Unbounded => Seek::First,
                 };
-                range.front.seek(tree, reader, seek)?
+                range.front.seek_within(tree, reader, seek, until)?
             };
             let Some(key) = range.front.key().filter(|_| moved) else { return Ok(false) };
-            let within = match &range.upper {
-                Bound::Included(upper) => key <= upper.as_slice(),
-                Bound::Excluded(upper) => key < upper.as_slice(),
-                Bound::Unbounded => true,
-            };
-            Ok(within && range.back.key().is_none_or(|back| key < back))
+            Ok(range.back.key().is_none_or(|back| key < back))
         })
     }
 
@@ -109,23 +109,19 @@ impl Range {
     /// As [`Range::next`].
     pub fn retreat(&mut self, tree: &Tree<'_>, reader: Reader<'_>) -> Result<bool, TreeError> {
         self.step(|range| {
+            let until = as_slices(&range.lower);
             let moved = if range.back.key().is_some() {
-                range.back.prev(tree, reader)?
+                range.back.prev_within(tree, reader, until)?
             } else {
                 let seek = match &range.upper {
                     Bound::Included(key) => Seek::AtMost(key),
                     Bound::Excluded(key) => Seek::Below(key),
                     Bound::Unbounded => Seek::Last,
                 };
-                range.back.seek(tree, reader, seek)?
+                range.back.seek_within(tree, reader, seek, until)?
             };
             let Some(key) = range.back.key().filter(|_| moved) else { return Ok(false) };
-            let within = match &range.lower {
-                Bound::Included(lower) => key >= lower.as_slice(),
-                Bound::Excluded(lower) => key > lower.as_slice(),
-                Bound::Unbounded => true,
-            };
-            Ok(within && range.front.key().is_none_or(|front| front < key))
+            Ok(range.front.key().is_none_or(|front| front < key))
         })
     }
 

@@ -15,6 +15,7 @@ use crate::cursor::Cursor;
 use crate::descend::{Shown, Target, node_of};
 use crate::error::TreeError;
 use crate::forest::Forest;
+use crate::locking::{Held, Locks};
 use crate::view::{Reader, Seek};
 use crate::visible::{Eyes, Sight};
 
@@ -32,8 +33,8 @@ pub struct Tree<'e> {
     pub(crate) forest: &'e Forest,
     pub(crate) txns: &'e Transactions,
     pub(crate) file: FileId,
-    /// Whether operations take locks.
-    pub(crate) locking: bool,
+    /// What operations lock.
+    pub(crate) locks: Locks,
 }
 
 impl<'e> Tree<'e> {
@@ -109,9 +110,16 @@ impl<'e> Tree<'e> {
         key: &[u8],
         take: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, TreeError> {
-        self.lock_to_read(&mut reader)?;
+        let mut held = self.lock_to_read(&mut reader, key)?;
         let mut scratch = SCRATCH.take();
-        let sight = self.look_up(reader.snapshot(), key, &mut scratch)?;
+        let mut sight = self.look_up(reader.snapshot(), key, &mut scratch)?;
+        if let (Held::Nothing, Some(Sight::Overflow(_)), Reader::Txn(txn)) =
+            (&held, &sight, &mut reader)
+        {
+            // Pages of a value that is taken back are free: no look at them without a lock.
+            held = self.lock_briefly(txn, key)?;
+            sight = self.look_up(None, key, &mut scratch)?;
+        }
         let result = match sight {
             None => None,
             Some(Sight::OnPage(range)) => Some(take(&scratch[range])),
@@ -122,6 +130,7 @@ impl<'e> Tree<'e> {
                 Some(take(&scratch))
             }
         };
+        self.unlock(&mut reader, held);
         if scratch.capacity() <= SCRATCH_KEPT_BYTES {
             SCRATCH.set(scratch);
         }
@@ -133,8 +142,10 @@ impl<'e> Tree<'e> {
     /// # Errors
     /// As [`Tree::get`].
     pub fn contains(&self, mut reader: Reader<'_>, key: &[u8]) -> Result<bool, TreeError> {
-        self.lock_to_read(&mut reader)?;
-        Ok(self.look_up(reader.snapshot(), key, &mut Vec::new())?.is_some())
+        let held = self.lock_to_read(&mut reader, key)?;
+        let sight = self.look_up(reader.snapshot(), key, &mut Vec::new());
+        self.unlock(&mut reader, held);
+        Ok(sight?.is_some())
     }
 
     /// The length of the value of `key`.
@@ -142,9 +153,10 @@ impl<'e> Tree<'e> {
     /// # Errors
     /// As [`Tree::get`].
     pub fn value_len(&self, mut reader: Reader<'_>, key: &[u8]) -> Result<Option<u64>, TreeError> {
-        self.lock_to_read(&mut reader)?;
-        let sight = self.look_up(reader.snapshot(), key, &mut Vec::new())?;
-        Ok(sight.map(|sight| match sight {
+        let held = self.lock_to_read(&mut reader, key)?;
+        let sight = self.look_up(reader.snapshot(), key, &mut Vec::new());
+        self.unlock(&mut reader, held);
+        Ok(sight?.map(|sight| match sight {
             Sight::OnPage(range) => range.len() as u64,
             Sight::Version(bytes) => bytes.len() as u64,
             Sight::Overflow(overflow) => overflow.len,
@@ -192,20 +204,7 @@ impl<'e> Tree<'e> {
     /// The same tree for callers that hold whatever locks they need: it takes none.
     #[must_use]
     pub fn without_locks(self) -> Tree<'e> {
-        Tree { locking: false, ..self }
-    }
-
-    /// What a transaction must hold before it reads or writes.
-    pub(crate) fn lock(&self, txn: &mut Txn) -> Result<(), TxnError> {
-        if self.locking { self.txns.lock_for_access(txn) } else { Ok(()) }
-    }
-
-    /// What a reader must hold before it reads.
-    pub(crate) fn lock_to_read(&self, reader: &mut Reader<'_>) -> Result<(), TreeError> {
-        if let Reader::Txn(txn) = reader {
-            self.lock(txn)?;
-        }
-        Ok(())
+        Tree { locks: Locks::Nothing, ..self }
     }
 
     /// The way to the one door: every page change of this crate goes through here (B5).

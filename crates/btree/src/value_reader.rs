@@ -7,8 +7,10 @@ use std::io;
 
 use campanile_format::overflow::{self, Overflow};
 use campanile_format::{OverflowRef, PageNo};
+use campanile_txn::Access;
 
 use crate::error::TreeError;
+use crate::locking::Held;
 use crate::long_value::Extent;
 use crate::tree::Tree;
 use crate::view::Reader;
@@ -34,7 +36,7 @@ pub struct ValueReader<'e> {
 }
 
 impl<'e> Tree<'e> {
-    /// A reader of the value of `key`.
+    /// A reader of the value of `key`, which a transaction of any isolation locks to its end.
     ///
     /// # Errors
     /// As [`Tree::get`].
@@ -43,7 +45,12 @@ impl<'e> Tree<'e> {
         mut reader: Reader<'_>,
         key: &[u8],
     ) -> Result<Option<ValueReader<'e>>, TreeError> {
-        self.lock_to_read(&mut reader)?;
+        if let (Held::Nothing | Held::Briefly(_), Reader::Txn(txn)) =
+            (self.lock_to_read(&mut reader, key)?, &mut reader)
+        {
+            // The value is read bit by bit, so its pages must stay.
+            self.txns.lock_key(txn, self.file, key, Access::Read)?;
+        }
         let mut inline = Vec::new();
         Ok(match self.look_up(reader.snapshot(), key, &mut inline)? {
             None => None,

@@ -8,7 +8,7 @@ use campanile_txn::{Snapshot, Txn};
 /// Whose eyes a read goes through.
 #[derive(Debug)]
 pub enum Reader<'r> {
-    /// A read-write transaction: sees the newest state, own changes included, under its locks.
+    /// A read-write transaction: sees the newest state, own changes included, as its isolation says.
     Txn(&'r mut Txn),
     /// A snapshot: sees what was committed when it was taken, takes no locks, never waits.
     Snapshot(&'r Snapshot),
@@ -25,6 +25,14 @@ impl Reader<'_> {
             Reader::Txn(txn) => Reader::Txn(txn),
             Reader::Snapshot(snapshot) => Reader::Snapshot(snapshot),
             Reader::Uncommitted => Reader::Uncommitted,
+        }
+    }
+
+    /// The transaction, if it is one.
+    pub(crate) fn txn(&mut self) -> Option<&mut Txn> {
+        match self {
+            Reader::Txn(txn) => Some(txn),
+            Reader::Snapshot(_) | Reader::Uncommitted => None,
         }
     }
 

@@ -9,14 +9,14 @@ use std::borrow::Cow;
 use campanile_format::limits::MAX_VALUE_BYTES;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
-use campanile_format::{Lsn, Node, PageBytes, PageOp, Value, is_inline, max_key};
+use campanile_format::{FileId, Lsn, Node, PageBytes, PageOp, Value, is_inline, max_key};
 use campanile_pagestore::PageWrite;
 use campanile_txn::{By, Txn};
 
 use crate::descend::{damaged, node_of};
 use crate::error::TreeError;
+use crate::gap::{ClosedGap, Entry, place_of};
 use crate::tree::{Tree, one};
-use crate::view::Reader;
 use crate::visible::Stored;
 
 /// How often one operation may have to make room before the tree must be damaged: more than there
@@ -88,10 +88,10 @@ impl<'e> Tree<'e> {
     /// # Errors
     /// As [`Tree::put`].
     pub fn delete(&self, txn: &mut Txn, key: &[u8]) -> Result<bool, TreeError> {
-        self.lock(txn)?;
         if key.len() > max_key(self.page_bytes()) {
             return Ok(false);
         }
+        self.lock_to_write(txn, key)?;
         self.statement(txn, |tree, txn| {
             let Some(old) = tree.make_ghost(txn, key)? else { return Ok(false) };
             if let Stored::Overflow(overflow) = old {
@@ -109,14 +109,15 @@ impl<'e> Tree<'e> {
         mode: Mode,
     ) -> Result<Outcome, TreeError> {
         self.check_lengths(key, value)?;
-        self.lock(txn)?;
+        self.lock_to_write(txn, key)?;
         if is_inline(self.page_bytes(), key.len(), value.len() as u64) {
             return self.statement(txn, |tree, txn| {
                 tree.store_and_bury(txn, key, &Value::Inline(value), mode)
             });
         }
         if mode != Mode::Put {
-            let there = self.contains(Reader::Txn(txn), key)?;
+            // The key is locked: it will not come or go.
+            let there = self.look_up(None, key, &mut Vec::new())?.is_some();
             if there != (mode == Mode::ReplaceOnly) {
                 return Ok(Outcome::Refused);
             }
@@ -160,8 +161,25 @@ impl<'e> Tree<'e> {
         value: &Value<'_>,
         mode: Mode,
     ) -> Result<Outcome, TreeError> {
-        let Some((mut leaf, found)) = self.leaf_with_room(key, value, mode)? else {
-            return Ok(Outcome::Refused);
+        // Until the new key is there, should it go into a gap that reaches over the end of its leaf.
+        let mut closed: Option<ClosedGap> = None;
+        let (mut leaf, found) = loop {
+            let Some((leaf, found)) = self.leaf_with_room(key, value, mode)? else {
+                return Ok(Outcome::Refused);
+            };
+            // Whoever has scanned over a ghost has locked its key: only a new key needs the gap.
+            let Err(slot) = found else { break (leaf, found) };
+            match self.enter_gap(txn, leaf, slot, key, closed.as_ref())? {
+                Entry::Open(leaf) => break (leaf, found),
+                Entry::Shut(next) => {
+                    drop(closed.take());
+                    self.txns.wait_for_gap(txn, self.file, place_of(next.as_deref()))?;
+                }
+                Entry::Beyond(fence) => {
+                    drop(closed.take());
+                    closed = Some(self.close_gap(txn, fence)?);
+                }
+            }
         };
         let node = node_of(&leaf);
         let live = found.ok().filter(|slot| !node.is_ghost(*slot));
@@ -211,14 +229,35 @@ impl<'e> Tree<'e> {
     /// were any to remove.
     pub(crate) fn purge_ghosts(&self, leaf: &mut PageWrite<'e>) -> Result<bool, TreeError> {
         let node = node_of(leaf);
-        let ghosts: Vec<u16> =
-            (0..node.count()).filter(|slot| node.is_ghost(*slot)).map(|slot| slot as u16).collect();
-        if ghosts.is_empty() || !self.is_settled(leaf.lsn()) {
+        let has_ghosts = (0..node.count()).any(|slot| node.is_ghost(slot));
+        if !has_ghosts || !self.is_settled(leaf.lsn()) {
+            return Ok(false);
+        }
+        // A scan that locks a ghost after the look at its lock finds its copy of the leaf outdated.
+        leaf.expel();
+        let node = node_of(leaf);
+        let mut key = Vec::new();
+        let ghosts: Vec<u16> = (0..node.count())
+            .filter(|slot| node.is_ghost(*slot))
+            .filter(|slot| {
+                node.key_into(*slot, &mut key);
+                self.is_boundary_for_nobody(&key)
+            })
+            .map(|slot| slot as u16)
+            .collect();
+        if ghosts.is_empty() {
             return Ok(false);
         }
         let op = PageOp::LeafPurge { slots: Cow::Owned(ghosts) };
         self.apply(By::System, &mut [one(leaf, op)], Undo::None)?;
         Ok(true)
+    }
+
+    /// Whether nobody has locked the key, or the gap below it, of a ghost.
+    fn is_boundary_for_nobody(&self, key: &[u8]) -> bool {
+        self.file == FileId::GRAVEYARD
+            || self.txns.is_key_free(self.file, key)
+            || planted::is(Bug::GhostPurgedUnderLock)
     }
 
     /// Whether no active transaction changed a page of this LSN and every snapshot sees all of it.

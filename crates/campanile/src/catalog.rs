@@ -8,6 +8,7 @@
 use campanile_btree::Seek;
 use campanile_format::catalog_row::CatalogRow;
 use campanile_format::{FileId, names};
+use campanile_txn::Access;
 
 use crate::causes;
 use crate::core::Core;
@@ -97,7 +98,12 @@ pub(crate) fn list(view: View<'_>) -> Result<Vec<(String, Row)>> {
 /// Opens a database, or makes it.
 pub(crate) fn create(txn: &Transaction, name: &str, options: &DatabaseOptions) -> Result<Row> {
     check_name(name)?;
-    if let Some(row) = find(View::Transaction(txn), name)? {
+    let mut row = find(View::Transaction(txn), name)?;
+    if row.is_none() {
+        lock_name(txn, name)?;
+        row = find(View::Transaction(txn), name)?;
+    }
+    if let Some(row) = row {
         if options.exclusive {
             return Err(exists(name));
         }
@@ -105,16 +111,21 @@ pub(crate) fn create(txn: &Transaction, name: &str, options: &DatabaseOptions) -
     }
     txn.write_whole(|core, inner| {
         let file = core.txns.create_file(inner, options.durable).map_err(causes::txn)?;
+        // Nobody else can know of it yet: no key of it need be locked.
+        core.txns.lock_whole(inner, file, Access::Write).map_err(causes::txn)?;
         let row = Row { file, durable: options.durable, created_us: core.host.clock.now_us() };
         put(core, inner, name, row)?;
         Ok(row)
     })
 }
 
-/// Drops a database. Its file goes when the transaction is committed and no snapshot reads it.
+/// Drops a database, once no other transaction uses it. Its file goes when the transaction is
+/// committed and no snapshot reads it.
 pub(crate) fn remove(txn: &Transaction, name: &str) -> Result<()> {
+    lock_name(txn, name)?;
     let row = find_existing(View::Transaction(txn), name)?;
     txn.write_whole(|core, inner| {
+        core.txns.lock_whole(inner, row.file, Access::Write).map_err(causes::txn)?;
         core.tree(FileId::CATALOG).delete(inner, name.as_bytes()).map_err(causes::tree)?;
         core.forest.bury_file(&core.txns, inner, row.file).map_err(causes::tree)
     })?;
@@ -122,9 +133,12 @@ pub(crate) fn remove(txn: &Transaction, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Gives a database another name, which must be free.
+/// Gives a database another name, which must be free. Who uses it goes on using it.
 pub(crate) fn rename(txn: &Transaction, name: &str, new_name: &str) -> Result<()> {
     check_name(new_name)?;
+    // In the order of the names, so that two who rename do not wait for each other.
+    lock_name(txn, name.min(new_name))?;
+    lock_name(txn, name.max(new_name))?;
     let row = find_existing(View::Transaction(txn), name)?;
     if name == new_name {
         return Ok(());
@@ -138,11 +152,15 @@ pub(crate) fn rename(txn: &Transaction, name: &str, new_name: &str) -> Result<()
     })
 }
 
-/// Empties a database by giving it a new file: as fast for a large one as for a small one.
+/// Empties a database by giving it a new file, once no other transaction uses the old one: as fast
+/// for a large one as for a small one.
 pub(crate) fn empty(txn: &Transaction, name: &str) -> Result<()> {
+    lock_name(txn, name)?;
     let row = find_existing(View::Transaction(txn), name)?;
     let new = txn.write_whole(|core, inner| {
+        core.txns.lock_whole(inner, row.file, Access::Write).map_err(causes::txn)?;
         let file = core.txns.create_file(inner, row.durable).map_err(causes::txn)?;
+        core.txns.lock_whole(inner, file, Access::Write).map_err(causes::txn)?;
         let new = Row { file, ..row };
         put(core, inner, name, new)?;
         core.forest.bury_file(&core.txns, inner, row.file).map_err(causes::tree)?;
@@ -150,6 +168,15 @@ pub(crate) fn empty(txn: &Transaction, name: &str) -> Result<()> {
     })?;
     txn.retire(row.file, Fate::Replaced(new));
     Ok(())
+}
+
+/// Locks a name, taken or not, before it is looked at: whoever only reads it first waits for whoever
+/// does the same.
+fn lock_name(txn: &Transaction, name: &str) -> Result<()> {
+    txn.write(|core, inner| {
+        let catalog = core.tree(FileId::CATALOG);
+        catalog.lock_for_update(inner, name.as_bytes()).map_err(causes::tree)
+    })
 }
 
 fn put(core: &Core, txn: &mut campanile_txn::Txn, name: &str, row: Row) -> Result<()> {

@@ -9,13 +9,28 @@ use campanile_btree::TreeError;
 use campanile_lock::LockError;
 use campanile_pagestore::StoreError;
 use campanile_recovery::RecoveryError;
-use campanile_txn::TxnError;
+use campanile_txn::{LockRefused, TxnError};
 use campanile_wal::WalError;
 
 use crate::error::{Error, ErrorKind};
 
 pub(crate) fn tree(error: TreeError) -> Error {
     Error::because(kind_of_tree(&error), error.to_string(), error)
+}
+
+/// What the lower layers say of the lock that was not granted, if the error is about one and still
+/// in their words.
+pub(crate) fn lock_refused(error: &Error) -> Option<(ErrorKind, &LockRefused)> {
+    let source = std::error::Error::source(error)?;
+    let inner = match source.downcast_ref::<TreeError>() {
+        Some(TreeError::Txn(error)) => error,
+        Some(_) => return None,
+        None => source.downcast_ref::<TxnError>()?,
+    };
+    match inner {
+        TxnError::Lock(refused) => Some((error.kind(), refused)),
+        _ => None,
+    }
 }
 
 pub(crate) fn txn(error: TxnError) -> Error {
@@ -75,7 +90,7 @@ fn kind_of_txn(error: &TxnError) -> ErrorKind {
         TxnError::Poisoned(_) => ErrorKind::Poisoned,
         TxnError::Wal(error) => kind_of_wal(error),
         TxnError::Store(error) => kind_of_store(error),
-        TxnError::Lock(error) => kind_of_lock(error),
+        TxnError::Lock(refused) => kind_of_lock(&refused.error),
         TxnError::OutOfTime { .. } => ErrorKind::TransactionTimeout,
         TxnError::Misfit { .. } | TxnError::BrokenChain { .. } => ErrorKind::Corrupt,
         TxnError::MustRollBack { .. } => ErrorKind::MustRollBack,

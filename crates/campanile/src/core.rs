@@ -5,14 +5,14 @@
 //! transaction cannot slip in while the environment is being closed. Must never start a thread:
 //! that is `keeper`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use campanile_backup::{Archiver, Lag};
 use campanile_btree::{Forest, Tree};
 use campanile_format::{FileId, TxnId};
-use campanile_sync::Mutex;
+use campanile_sync::{Mutex, RwLock};
 use campanile_txn::{CheckpointInfo, CheckpointKind, Transactions};
 use campanile_vfs::{FileLock, Host, Poison};
 
@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub cleaning: Mutex<()>,
     /// Puts log files away before they are used again, if the home has an archive.
     pub archiver: Mutex<Option<Archiver>>,
+    /// What the databases of which a handle was made are called: for messages.
+    pub names: RwLock<HashMap<FileId, Arc<str>>>,
     /// Held as long as the environment is open.
     pub lock: Mutex<Option<Box<dyn FileLock>>>,
 }
@@ -62,6 +64,26 @@ impl Core {
             return Err(Error::new(ErrorKind::ReadOnly, what));
         }
         Ok(())
+    }
+
+    /// A handle was made of the database `name` in `file`.
+    pub fn remember_name(&self, file: FileId, name: &str) {
+        if self.names.read().get(&file).is_none_or(|known| **known != *name) {
+            self.names.write().insert(file, name.into());
+        }
+    }
+
+    /// An error, with the name of the database in it if it is about a lock.
+    pub fn explain_lock(&self, error: Error) -> Error {
+        let Some((kind, refused)) = causes::lock_refused(&error) else { return error };
+        let names = self.names.read();
+        let file = match names.get(&refused.file) {
+            _ if refused.file == FileId::CATALOG => "the catalog of databases".to_owned(),
+            Some(name) => format!("database {name:?}"),
+            None => format!("data file {}", refused.file),
+        };
+        let message = refused.describe(&file);
+        Error::because(kind, message, error)
     }
 
     /// Work beside transactions, which closing waits for.

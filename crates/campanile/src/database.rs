@@ -53,6 +53,7 @@ pub struct Database {
 
 impl Database {
     pub(crate) fn new(shared: &Arc<Shared>, name: &str, row: Row) -> Database {
+        shared.core().remember_name(row.file, name);
         Database {
             shared: Arc::clone(shared),
             name: name.into(),
@@ -80,6 +81,21 @@ impl Database {
         let file = self.file_for(view)?;
         let found = view.read(|core, r| core.tree(file).get(r, key.as_ref()).map_err(causes::tree));
         found.map_err(|error| self.explain(error))
+    }
+
+    /// The value under `key`, which the transaction is going to change: locks it for writing at
+    /// once. Two transactions that read a key and then write it otherwise wait for each other, and
+    /// one of them is chosen to [give way](crate::ErrorKind::Deadlock).
+    pub fn get_for_update(
+        &self,
+        txn: &mut Transaction,
+        key: impl AsRef<[u8]>,
+    ) -> Result<Option<Vec<u8>>> {
+        let key = key.as_ref();
+        self.write(txn, |tree, inner| {
+            tree.lock_for_update(inner, key).map_err(causes::tree)?;
+            tree.get(campanile_btree::Reader::Txn(inner), key).map_err(causes::tree)
+        })
     }
 
     /// Looks at the value under `key` without copying it, where it can be helped.
@@ -280,7 +296,7 @@ impl Database {
             let what = format!("database {:?} and the reader are of two environments", self.name);
             return Err(Error::new(ErrorKind::InvalidArgument, what));
         }
-        view.resolve(self.file).ok_or_else(|| {
+        view.enter(self.file)?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("database {:?} was dropped", self.name))
         })
     }

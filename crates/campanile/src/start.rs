@@ -17,7 +17,7 @@ use campanile_pagestore::StoreOptions;
 use campanile_recovery::{
     OpenOptions, Opened, Outcome, Phase, RecoveryError, Target, catastrophic,
 };
-use campanile_sync::Mutex;
+use campanile_sync::{Mutex, RwLock};
 use campanile_txn::{Durability, Transactions, TransactionsOptions, TxnOptions};
 use campanile_vfs::{Background, FileLock, Host, Vfs};
 
@@ -161,6 +161,7 @@ pub(crate) fn open(
         prepared_retirements: Mutex::default(),
         gate: Gate::default(),
         cleaning: Mutex::new(()),
+        names: RwLock::default(),
         lock: Mutex::new(lock),
         options,
     };

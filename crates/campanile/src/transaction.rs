@@ -10,7 +10,7 @@ use std::sync::Arc;
 use campanile_btree::Reader;
 use campanile_format::{FileId, Lsn};
 use campanile_sync::Mutex;
-use campanile_txn::Txn;
+use campanile_txn::{Access, Txn};
 
 use crate::causes;
 use crate::core::Core;
@@ -311,7 +311,8 @@ impl Transaction {
         core.check_writable()?;
         self.family.check_alive()?;
         self.family.check_childless()?;
-        self.with(|state| body(core, &mut state.txn))
+        let result = self.with(|state| body(core, &mut state.txn));
+        result.map_err(|error| core.explain_lock(error))
     }
 
     /// Runs a statement of several steps: if one fails, those before it are undone.
@@ -338,7 +339,8 @@ impl Transaction {
     ) -> Result<T> {
         let core = self.core();
         core.check_open()?;
-        self.with(|state| body(core, Reader::Txn(&mut state.txn)))
+        let result = self.with(|state| body(core, Reader::Txn(&mut state.txn)));
+        result.map_err(|error| core.explain_lock(error))
     }
 
     /// Remembers that a database left a file.
@@ -346,10 +348,23 @@ impl Transaction {
         self.family.retire(Retirement { file, fate });
     }
 
-    /// The file that a handle opened on `file` means here.
-    pub(crate) fn resolve(&self, file: FileId) -> Option<FileId> {
-        let retired = &self.core().retired;
-        retired.resolve(file, retired.newest(), &self.family.seen_retired())
+    /// The file that a handle opened on `file` means here; `None` if its database was dropped.
+    /// From then on until the transaction ends nobody drops or empties it.
+    pub(crate) fn enter(&self, file: FileId) -> Result<Option<FileId>> {
+        let core = self.core();
+        core.check_open()?;
+        self.with(|state| {
+            loop {
+                let newest = core.retired.newest();
+                let now = core.retired.resolve(file, newest, &self.family.seen_retired());
+                let Some(now) = now else { return Ok(None) };
+                let first = core.txns.lock_file(&mut state.txn, now, Access::Read);
+                // Whoever we waited for may have dropped it: look again.
+                if !first.map_err(|error| core.explain_lock(causes::txn(error)))? {
+                    return Ok(Some(now));
+                }
+            }
+        })
     }
 
     fn end(&self) -> Result<()> {

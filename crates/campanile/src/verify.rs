@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use campanile_format::FileId;
-use campanile_txn::{Txn, TxnOptions};
+use campanile_txn::{Access, Txn, TxnOptions};
 use serde::Serialize;
 
 use crate::catalog::Row;
@@ -116,6 +116,9 @@ fn check(env: &Environment, options: &VerifyOptions) -> Result<VerifyReport> {
     let core = env.core();
     let _no_cleaning = core.cleaning.lock();
     let mut waiting = TxnOptions::default();
+    // A check is rare and long: rather the others give way.
+    waiting.priority = u32::MAX;
+    waiting.label = "verification".to_owned();
     waiting.lock_timeout_us =
         Some(core.options.lock_timeout.map_or(LOCK_TIMEOUT_US, |timeout| {
             u64::try_from(timeout.as_micros()).unwrap_or(u64::MAX)
@@ -135,13 +138,19 @@ struct Check<'e> {
 
 impl Check<'_> {
     fn run(mut self, env: &Environment, options: &VerifyOptions) -> Result<VerifyReport> {
-        self.core.txns.lock_for_access(self.txn).map_err(causes::txn)?;
+        // In the order in which those lock who make and drop databases.
+        self.hold_off_writers(FileId::CATALOG)?;
+        let snapshot = env.snapshot()?;
+        let rows = catalog::list(crate::view::View::Snapshot(&snapshot));
+        for (_, row) in rows.iter().flatten() {
+            self.hold_off_writers(row.file)?;
+        }
+        self.hold_off_writers(FileId::GRAVEYARD)?;
         if options.databases.is_empty() {
             self.tree("the catalog", FileId::CATALOG)?;
             self.tree("the graveyard", FileId::GRAVEYARD)?;
         }
-        let snapshot = env.snapshot()?;
-        let rows = match catalog::list(crate::view::View::Snapshot(&snapshot)) {
+        let rows = match rows {
             Ok(rows) => rows,
             // Said already, by the check of the catalog's own tree.
             Err(error) if error.is_corruption() => {
@@ -170,6 +179,13 @@ impl Check<'_> {
         let all = chosen.len() as u64;
         options.progress.report("verify", all, Some(all), "databases")?;
         Ok(self.report)
+    }
+
+    /// Locks a file, so that nobody writes there until the check is over. Waits for everybody who
+    /// does to end.
+    fn hold_off_writers(&mut self, file: FileId) -> Result<()> {
+        let locked = self.core.txns.lock_whole(self.txn, file, Access::Read);
+        locked.map(drop).map_err(|error| self.core.explain_lock(causes::txn(error)))
     }
 
     /// Checks one tree; returns its entries and pages.

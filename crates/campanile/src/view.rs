@@ -70,11 +70,11 @@ impl<'r> View<'r> {
     }
 
     /// The file that a handle opened on `file` means for this reader; `None` if its database was
-    /// dropped.
-    pub(crate) fn resolve(&self, file: FileId) -> Option<FileId> {
+    /// dropped. A transaction keeps it from being dropped from now on.
+    pub(crate) fn enter(&self, file: FileId) -> Result<Option<FileId>> {
         match self {
-            View::Transaction(txn) => txn.resolve(file),
-            View::Snapshot(snapshot) => snapshot.resolve(file),
+            View::Transaction(txn) => txn.enter(file),
+            View::Snapshot(snapshot) => Ok(snapshot.resolve(file)),
         }
     }
 }

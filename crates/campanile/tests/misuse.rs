@@ -62,8 +62,12 @@ fn two_transactions_of_one_thread_do_not_wait_for_ever() {
     db.put(&mut first, "a", "1").unwrap();
     let options = TransactionOptions::new().lock_timeout(Duration::from_millis(50));
     let mut second = env.begin_with(options).unwrap();
-    let error = db.put(&mut second, "b", "2").unwrap_err();
+    db.put(&mut second, "b", "2").unwrap();
+    let error = db.put(&mut second, "a", "2").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LockTimeout);
+    for part in ["\"a\"", "database \"db\"", &format!("transaction {}", second.id())] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
     assert!(error.is_retryable());
     assert!(error.to_string().contains(&format!("transaction {}", first.id())), "{error}");
     drop(second);

@@ -140,6 +140,12 @@ bugs! {
     GlimpseNotValidated,
     /// A page that leaves the tree looks unchanged to who reads it without a latch.
     FreedPageNotExpelled,
+    /// A key that a transaction inserts into a gap it has scanned leaves the lower part unlocked.
+    GapNotInherited,
+    /// A ghost is purged that marks the end of a gap which somebody has locked.
+    GhostPurgedUnderLock,
+    /// A scan does not look whether its copy of a leaf is still good once it has the lock.
+    ScanNotValidated,
 }
 
 #[cfg(feature = "planted-bugs")]

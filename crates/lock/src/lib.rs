@@ -4,6 +4,7 @@
 mod detector;
 mod dump;
 mod error;
+mod gap;
 mod inspect;
 mod lock;
 mod mode;

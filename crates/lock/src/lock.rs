@@ -24,7 +24,9 @@ pub(crate) struct Grant {
 pub(crate) struct Request {
     pub owner: OwnerId,
     pub ancestors: Arc<[OwnerId]>,
-    /// The mode to hold afterwards: what was asked for, joined with what is held.
+    /// What was asked for; held afterwards is the join of this and what was held before. Only
+    /// what is asked for can conflict: what is held is compatible with all holders already, and
+    /// those who wait for it to go must not hold up its holder.
     pub mode: Mode,
     /// False: the owner only wants to know that it could have had the mode at some instant.
     pub keep: bool,
@@ -80,7 +82,7 @@ impl Lock {
 
     /// Whether the request's family holds the lock in any mode: such a request goes ahead of
     /// strangers, who wait for that family in any case.
-    fn is_inside(&self, request: &Request) -> bool {
+    pub fn is_inside(&self, request: &Request) -> bool {
         self.grants.iter().any(|grant| request.is_family(grant.owner))
     }
 

@@ -50,6 +50,19 @@ impl LockTable {
         self.serve(&mut shard, name);
     }
 
+    /// Gives back every lock of `owner` on keys of file `space`, and keeps the one on the whole:
+    /// the owner has escalated.
+    pub fn release_keys(&self, owner: OwnerId, space: u32) {
+        let is_key = |name: &LockName| name.space == space && *name != LockName::whole(space);
+        loop {
+            // A bounded piece at a time: list and locks agree between any two of them (L5).
+            let next =
+                self.owners.peek(owner, |owner| owner.held.iter().rev().copied().find(is_key));
+            let Some(name) = next.flatten() else { return };
+            self.release(owner, name);
+        }
+    }
+
     /// Gives everything back and forgets the owner: the transaction has ended.
     ///
     /// # Panics

@@ -122,14 +122,33 @@ impl LockTable {
 
     /// Like [`LockTable::acquire`], but holds nothing afterwards: at some instant during the call
     /// the owner could have had the lock. This is how an insert asks for the gap it goes into.
+    /// True if the owner or an ancestor of it holds any part of the lock, which then may have to
+    /// be passed on; see [`LockTable::inherit_gap`].
     pub fn acquire_instant(
         &self,
         owner: OwnerId,
         name: LockName,
         mode: Mode,
         wait: Wait,
-    ) -> Result<(), LockError> {
-        self.request(owner, name, mode, wait, false).map(drop)
+    ) -> Result<bool, LockError> {
+        let mut shard = self.shard(name);
+        if self.closed.load(Ordering::Acquire) {
+            return Err(LockError::Closed);
+        }
+        let Some(lock) = shard.locks.get(&name) else {
+            shard.stats.requests += 1;
+            return Ok(false);
+        };
+        let ancestors = self.owners.with(owner, |owner| Arc::clone(&owner.ancestors));
+        let request = Request { owner, ancestors, mode, keep: false };
+        if lock.first_blocker(&request, usize::MAX).is_none() {
+            let inside = lock.is_inside(&request);
+            shard.stats.requests += 1;
+            return Ok(inside);
+        }
+        drop(shard);
+        self.request(owner, name, mode, wait, false)?;
+        Ok(true)
     }
 
     fn request(
@@ -163,7 +182,7 @@ impl LockTable {
             return Ok(Granted::Already);
         }
         let ancestors = self.owners.with(owner, |owner| Arc::clone(&owner.ancestors));
-        let request = Request { owner, ancestors, mode: held.join(mode), keep };
+        let request = Request { owner, ancestors, mode, keep };
         if let Some(blocker) = lock.first_blocker(&request, usize::MAX) {
             if matches!(wait, Wait::No) {
                 stats.would_block += 1;
@@ -177,7 +196,7 @@ impl LockTable {
             self.wait(&request, name, &ticket, self.timeout_of(wait))?;
         } else if keep {
             stats.upgrades += u64::from(!held.is_none());
-            self.note_grant(owner, name, lock.set_mode(owner, request.mode));
+            self.note_grant(owner, name, lock.set_mode(owner, held.join(mode)));
         }
         Ok(if held.is_none() { Granted::New } else { Granted::Upgraded { from: held } })
     }

@@ -6,9 +6,10 @@
 use std::error::Error;
 
 use campanile_format::{Corrupt, FileId, Lsn, PageId, TxnId};
-use campanile_lock::LockError;
 use campanile_pagestore::StoreError;
 use campanile_wal::{Poisoned, WalError};
+
+use crate::lock_refused::LockRefused;
 
 /// Why a call into the transaction layer failed.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +26,7 @@ pub enum TxnError {
     Store(#[from] StoreError),
     /// A lock was not granted: deadlock or timeout.
     #[error(transparent)]
-    Lock(#[from] LockError),
+    Lock(Box<LockRefused>),
     /// The transaction has used up the time that its options give it.
     #[error("transaction {txn} took longer than the {} ms it was given: roll it back", limit_us / 1000)]
     OutOfTime {
@@ -132,7 +133,7 @@ impl TxnError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Lock(error) => error.is_retryable(),
+            Self::Lock(refused) => refused.error.is_retryable(),
             Self::SnapshotTooOld { .. } | Self::OutOfTime { .. } => true,
             _ => false,
         }

@@ -4,8 +4,11 @@
 mod apply;
 mod checkpoint;
 mod error;
+mod escalate;
 mod file_ops;
 mod flush_log_first;
+mod key_hash;
+mod lock_refused;
 mod locks;
 #[cfg(all(test, loom))]
 mod models;
@@ -28,6 +31,8 @@ pub use apply::{By, Change};
 pub use checkpoint::{CheckpointInfo, CheckpointKind, log_distance};
 pub use error::TxnError;
 pub use flush_log_first::FlushLogFirst;
+pub use lock_refused::{LockRefused, Place};
+pub use locks::{Access, Brief, KeptLock};
 pub use nested::Parent;
 pub use prepare::{GID_BYTES_MAX, PreparedTxn};
 pub use restore_point::RESTORE_POINT_NAME_MAX;

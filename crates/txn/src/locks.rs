@@ -1,31 +1,117 @@
-//! The locks a transaction takes: for now one for the whole environment.
+//! The locks a transaction takes: files, keys, gaps.
 //!
-//! Owns: when locks are taken and given back. Promises: a transaction is locked before its first
-//! access and unlocked after its outcome is published (T7). Must never: be called with a page
-//! latched.
+//! Owns: what a transaction remembers of its locks, and every way to ask for one. Promises: a file
+//! is locked before any of its keys, once a transaction; whoever holds the whole file asks for no
+//! keys; locks go after the outcome is published (T7). Must never: wait with a page latched; what
+//! may be asked for under a latch never waits and says so.
+//!
+//! Which lock an operation needs is the access method's to know; see its README.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use campanile_format::FileId;
+use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
-use campanile_lock::{LockError, LockName, LockTable, Mode, OwnerId, OwnerInfo, Wait};
+use campanile_lock::{
+    Granted, LockError, LockName, LockTable, Mode, OwnerId, OwnerInfo, Part, VictimPolicy, Wait,
+};
 
 use crate::error::TxnError;
+use crate::lock_refused::{LockRefused, Place};
 use crate::table::Entry;
 use crate::transaction::{Txn, TxnOptions};
 use crate::transactions::Transactions;
 
+/// What somebody is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Look.
+    Read,
+    /// Change.
+    Write,
+}
+
+impl Access {
+    /// The lock on a file whose keys will be locked one by one.
+    const fn intention(self) -> Mode {
+        match self {
+            Access::Read => Mode::IS,
+            Access::Write => Mode::IX,
+        }
+    }
+
+    /// The lock on a key, or on a whole file.
+    const fn mode(self) -> Mode {
+        match self {
+            Access::Read => Mode::S,
+            Access::Write => Mode::X,
+        }
+    }
+}
+
+/// A lock that is held while somebody looks, see [`Transactions::lock_briefly`].
+#[derive(Debug)]
+#[must_use = "give it back with `unlock`"]
+pub struct Brief {
+    name: LockName,
+    before: Mode,
+    during: Mode,
+}
+
+/// A brief lock that is given back when this is dropped, wherever the transaction is then.
+#[derive(Debug)]
+pub struct KeptLock {
+    table: Arc<LockTable>,
+    owner: OwnerId,
+    name: LockName,
+    before: Mode,
+    during: Mode,
+}
+
+impl Drop for KeptLock {
+    fn drop(&mut self) {
+        give_back(&self.table, self.owner, self.name, self.before, self.during);
+    }
+}
+
+/// Weakens a lock to what it was, unless it was made stronger meanwhile or is gone.
+fn give_back(table: &LockTable, owner: OwnerId, name: LockName, before: Mode, during: Mode) {
+    if during != Mode::NONE && table.holds(owner, name) == during {
+        table.downgrade(owner, name, before);
+    }
+}
+
+/// What a transaction holds in one file.
+#[derive(Debug)]
+pub(crate) struct FileLocks {
+    pub file: FileId,
+    /// The lock on the whole.
+    pub mode: Mode,
+    /// Locks on keys.
+    pub keys: u64,
+    /// With so many of them the whole file is asked for again.
+    pub escalate_at: u64,
+}
+
 /// The locks of one transaction; given back all at once, when dropped.
 #[derive(Debug)]
 pub(crate) struct Holder {
-    table: Arc<LockTable>,
-    owner: OwnerId,
+    pub table: Arc<LockTable>,
+    pub owner: OwnerId,
+    pub files: Vec<FileLocks>,
 }
 
 impl Holder {
     /// Hands all locks to the parent, in which this owner is nested.
     pub fn hand_to(self, parent: OwnerId) {
         self.table.transfer(self.owner, parent);
+    }
+
+    /// The lock on `file` as a whole.
+    fn mode_of(&self, file: FileId) -> Mode {
+        let known = self.files.iter().find(|known| known.file == file);
+        known.map_or(Mode::NONE, |known| known.mode)
     }
 }
 
@@ -40,6 +126,23 @@ pub(crate) fn owner_of(entry: &Entry) -> OwnerId {
     OwnerId(entry.id().0)
 }
 
+/// The file that a row of the graveyard buries as a whole: the row's key is the file's number, high
+/// byte first, and ones.
+fn whole_file_buried(key: &[u8]) -> Option<FileId> {
+    let (file, first) = key.split_first_chunk::<4>()?;
+    let number = file.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    (first == [0xFF; 4]).then_some(FileId(number))
+}
+
+impl Txn {
+    /// Whether the transaction has locked all of `file` for this: no key of it need be locked.
+    #[must_use]
+    pub fn has_whole(&self, file: FileId, access: Access) -> bool {
+        let holder = self.holder.as_ref();
+        holder.is_some_and(|holder| holder.mode_of(file).covers(access.mode()))
+    }
+}
+
 impl Transactions {
     /// Makes a transaction known to the lock table, under its parent if it has one. A parent is
     /// known before its children, because it was begun before.
@@ -49,42 +152,314 @@ impl Transactions {
         let TxnOptions { priority, label, .. } = &txn.options;
         let (priority, label) = (*priority, label.clone());
         self.locks().register(owner, OwnerInfo { parent, priority, label });
-        txn.holder = Some(Holder { table: Arc::clone(self.locks()), owner });
+        let table = Arc::clone(self.locks());
+        txn.holder = Some(Holder { table, owner, files: Vec::new() });
     }
 
     /// Takes the locks again that `txn`, which a crash or a close interrupted when it was
     /// prepared, held because of the change that `undo` would take back. Nobody else has locks
     /// that hinder it: the environment is not open yet.
     pub(crate) fn lock_again(&self, txn: &mut Txn, undo: &Undo<'_>) -> Result<(), TxnError> {
-        let _ = undo;
-        let owner = owner_of(&txn.entry);
-        match self.locks().acquire(owner, LockName::ENVIRONMENT, Mode::X, Wait::No) {
-            // Another prepared transaction has it: one is enough to keep everybody out.
-            Ok(_) | Err(LockError::WouldBlock { .. }) => Ok(()),
-            Err(error) => Err(error.into()),
+        match undo {
+            Undo::Insert { file: FileId::GRAVEYARD, key }
+            | Undo::Replace { file: FileId::GRAVEYARD, key, .. }
+            | Undo::Delete { file: FileId::GRAVEYARD, key, .. } => {
+                self.lock_file(txn, FileId::GRAVEYARD, Access::Write)?;
+                if let Some(dropped) = whole_file_buried(key) {
+                    self.lock_whole(txn, dropped, Access::Write)?;
+                }
+            }
+            Undo::Insert { file, key }
+            | Undo::Replace { file, key, .. }
+            | Undo::Delete { file, key, .. } => {
+                self.lock_file(txn, *file, Access::Write)?;
+                self.lock_key(txn, *file, key, Access::Write)?;
+            }
+            Undo::ClearTree { file } | Undo::CreateFile { file } => {
+                self.lock_whole(txn, *file, Access::Write)?;
+            }
+            Undo::AllocExtent { .. } | Undo::None => {}
+        }
+        Ok(())
+    }
+
+    /// Announces that `txn` will use `file`, which keeps everybody from dropping it, and from
+    /// locking all of it. True if it is the first time. Waits; call it with nothing latched.
+    pub fn lock_file(&self, txn: &mut Txn, file: FileId, access: Access) -> Result<bool, TxnError> {
+        self.check_time(txn)?;
+        let held = txn.holder.as_ref().map_or(Mode::NONE, |holder| holder.mode_of(file));
+        if held.covers(access.intention()) {
+            return Ok(false);
+        }
+        self.lock_whole_as(txn, file, access.intention())
+    }
+
+    /// Locks all of `file`: others may read it too, or nobody else uses it. Waits; call it with
+    /// nothing latched. True if `txn` had no lock on the file before.
+    pub fn lock_whole(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        access: Access,
+    ) -> Result<bool, TxnError> {
+        self.check_time(txn)?;
+        if txn.has_whole(file, access) {
+            return Ok(false);
+        }
+        self.lock_whole_as(txn, file, access.mode())
+    }
+
+    fn lock_whole_as(&self, txn: &mut Txn, file: FileId, mode: Mode) -> Result<bool, TxnError> {
+        self.poison().check()?;
+        let wait = self.patience(txn);
+        self.acquire(txn, file, Place::Whole, mode, wait)?;
+        // Whoever held it before may have poisoned the environment.
+        self.poison().check()?;
+        Ok(self.note_whole(txn, file, mode))
+    }
+
+    /// Remembers a lock on a whole file; true if it is the first.
+    pub(crate) fn note_whole(&self, txn: &mut Txn, file: FileId, mode: Mode) -> bool {
+        let escalate_at = self.options().escalate_after.max(1);
+        let files = &mut self.holder(txn).files;
+        match files.iter_mut().find(|known| known.file == file) {
+            Some(known) => {
+                known.mode = known.mode.join(mode);
+                false
+            }
+            None => {
+                files.push(FileLocks { file, mode, keys: 0, escalate_at });
+                true
+            }
         }
     }
 
-    /// Takes the locks that `txn` needs to read and write, if it does not hold them yet. Waits
-    /// for other writers; call it with nothing latched.
-    pub fn lock_for_access(&self, txn: &mut Txn) -> Result<(), TxnError> {
-        self.check_time(txn)?;
-        let owner = owner_of(&txn.entry);
-        if self.locks().holds(owner, LockName::ENVIRONMENT) == Mode::X {
+    /// Locks a key, be it there or not, until the transaction ends. The file is locked already.
+    /// Waits; call it with nothing latched.
+    pub fn lock_key(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        key: &[u8],
+        access: Access,
+    ) -> Result<(), TxnError> {
+        if access == Access::Write && self.locks().options().victim == VictimPolicy::FewestWrites {
+            let owner = self.holder(txn).owner;
+            self.locks().note_write(owner);
+        }
+        if txn.has_whole(file, access) {
             return Ok(());
         }
-        self.poison().check()?;
-        let wait = self.patience(txn);
-        match self.locks().acquire(owner, LockName::ENVIRONMENT, Mode::X, wait) {
-            Ok(_) => {}
-            Err(LockError::Timeout { .. }) if self.check_time(txn).is_err() => {
-                return self.check_time(txn);
-            }
-            Err(error) => return Err(error.into()),
+        self.lock_place(txn, file, Place::Key(key), access.mode())
+    }
+
+    /// Locks a key and the gap below it for a scan that has come to it. Waits.
+    pub fn lock_step(&self, txn: &mut Txn, file: FileId, key: &[u8]) -> Result<(), TxnError> {
+        if txn.has_whole(file, Access::Read) {
+            return Ok(());
         }
-        // Whoever held it before may have poisoned the environment.
+        self.lock_place(txn, file, Place::Key(key), Mode::RANGE_S)
+    }
+
+    /// Locks the gap below a key, or below the end, for a scan that ends there. Waits.
+    pub fn lock_gap(&self, txn: &mut Txn, file: FileId, above: Place<'_>) -> Result<(), TxnError> {
+        if txn.has_whole(file, Access::Read) {
+            return Ok(());
+        }
+        self.lock_place(txn, file, above, Mode::GAP_S)
+    }
+
+    fn lock_place(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        place: Place<'_>,
+        mode: Mode,
+    ) -> Result<(), TxnError> {
+        let wait = self.patience(txn);
+        if self.acquire(txn, file, place, mode, wait)? == Granted::New {
+            self.count_key(txn, file);
+        }
+        // Nobody may build upon what a transaction left that could not be rolled back.
+        Ok(self.poison().check()?)
+    }
+
+    /// Locks a key for as long as the caller looks at it: what he sees is committed. `None` if the
+    /// transaction holds the lock in any case. Waits.
+    pub fn lock_briefly(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        key: &[u8],
+    ) -> Result<Option<Brief>, TxnError> {
+        if txn.has_whole(file, Access::Read) {
+            return Ok(None);
+        }
+        let wait = self.patience(txn);
+        let before = match self.acquire(txn, file, Place::Key(key), Mode::S, wait)? {
+            Granted::Already => return Ok(None),
+            Granted::New => Mode::NONE,
+            Granted::Upgraded { from } => from,
+        };
+        let name = self.lock_name(file, Place::Key(key));
+        Ok(Some(Brief { name, before, during: before.join(Mode::S) }))
+    }
+
+    /// Gives a brief lock back, unless it was made stronger meanwhile.
+    pub fn unlock(&self, txn: &mut Txn, brief: Brief) {
+        let owner = self.holder(txn).owner;
+        give_back(self.locks(), owner, brief.name, brief.before, brief.during);
+    }
+
+    /// Keeps a brief lock for longer than a call.
+    pub fn keep_lock(&self, txn: &mut Txn, brief: Brief) -> KeptLock {
+        let Brief { name, before, during } = brief;
+        let owner = self.holder(txn).owner;
+        KeptLock { table: Arc::clone(self.locks()), owner, name, before, during }
+    }
+
+    /// Whether a lock is that of this key.
+    #[must_use]
+    pub fn is_on(&self, brief: &KeptLock, file: FileId, key: &[u8]) -> bool {
+        brief.name == self.lock_name(file, Place::Key(key))
+    }
+
+    /// Asks whether `key` may be inserted, with the page it goes to latched: it goes into the gap
+    /// below `next`. False if somebody has scanned that gap: unlatch everything, call
+    /// [`Self::wait_for_gap`], and search again.
+    ///
+    /// If the transaction itself has scanned the gap, it has scanned both parts of it afterwards.
+    pub fn try_gap(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        next: Place<'_>,
+        key: &[u8],
+    ) -> Result<bool, TxnError> {
+        if planted::is(Bug::NextKeyLockMissing) {
+            return Ok(true);
+        }
+        let (owner, name) = (self.holder(txn).owner, self.lock_name(file, next));
+        let inside = match self.locks().acquire_instant(owner, name, Mode::GAP_X, Wait::No) {
+            Ok(inside) => inside,
+            Err(LockError::WouldBlock { .. }) => return Ok(false),
+            Err(error) => return Err(self.refused(txn, file, next, error)),
+        };
+        if inside {
+            let own = self.locks().holds(owner, name).gap() != Part::None;
+            self.inherit(txn, file, name, key, own)?;
+        }
+        Ok(true)
+    }
+
+    /// Closes the gap below `next` for everybody else, until what is given back is dropped. Waits;
+    /// call it with nothing latched.
+    pub fn close_gap(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        next: Place<'_>,
+    ) -> Result<KeptLock, TxnError> {
+        let (owner, name) = (self.holder(txn).owner, self.lock_name(file, next));
+        let table = Arc::clone(self.locks());
+        if planted::is(Bug::NextKeyLockMissing) {
+            return Ok(KeptLock { table, owner, name, before: Mode::NONE, during: Mode::NONE });
+        }
+        let wait = self.patience(txn);
+        let before = match self.acquire(txn, file, next, Mode::GAP_X, wait)? {
+            Granted::New => Mode::NONE,
+            Granted::Upgraded { from } => from,
+            Granted::Already => unreachable!("a gap is not closed twice"),
+        };
+        let lock = KeptLock { table, owner, name, before, during: before.join(Mode::GAP_X) };
         self.poison().check()?;
-        Ok(())
+        Ok(lock)
+    }
+
+    /// `key` goes into a closed gap, below `next`. If the transaction itself has scanned the gap,
+    /// it has scanned both parts of it afterwards.
+    pub fn pass_closed_gap(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        next: Place<'_>,
+        key: &[u8],
+        closed: &KeptLock,
+    ) -> Result<(), TxnError> {
+        let name = self.lock_name(file, next);
+        assert!(closed.name == name, "the gap that was closed is another one");
+        self.inherit(txn, file, name, key, closed.before.gap() != Part::None)
+    }
+
+    /// Whoever of the transaction's family has scanned the gap below `next` has scanned both parts
+    /// of it once `key` is in it; `own`: the transaction itself has.
+    fn inherit(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        next: LockName,
+        key: &[u8],
+        own: bool,
+    ) -> Result<(), TxnError> {
+        if planted::is(Bug::GapNotInherited) {
+            return Ok(());
+        }
+        let (owner, place) = (self.holder(txn).owner, Place::Key(key));
+        let inherited = self.locks().inherit_gap(owner, next, self.lock_name(file, place), own);
+        inherited.map_err(|error| self.refused(txn, file, place, error))
+    }
+
+    /// Waits until nobody has scanned the gap below `next`. Call it with nothing latched.
+    pub fn wait_for_gap(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        next: Place<'_>,
+    ) -> Result<(), TxnError> {
+        let wait = self.patience(txn);
+        let (owner, name) = (self.holder(txn).owner, self.lock_name(file, next));
+        let waited = self.locks().acquire_instant(owner, name, Mode::GAP_X, wait);
+        waited.map_err(|error| self.refused(txn, file, next, error))?;
+        Ok(self.poison().check()?)
+    }
+
+    /// Whether nobody has or wants a lock on the key or on the gap below it: a ghost of it marks
+    /// no boundary for anybody.
+    #[must_use]
+    pub fn is_key_free(&self, file: FileId, key: &[u8]) -> bool {
+        self.locks().is_free(self.lock_name(file, Place::Key(key)))
+    }
+
+    fn acquire(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        place: Place<'_>,
+        mode: Mode,
+        wait: Wait,
+    ) -> Result<Granted, TxnError> {
+        let (owner, name) = (self.holder(txn).owner, self.lock_name(file, place));
+        let granted = self.locks().acquire(owner, name, mode, wait);
+        granted.map_err(|error| self.refused(txn, file, place, error))
+    }
+
+    pub(crate) fn holder<'t>(&self, txn: &'t mut Txn) -> &'t mut Holder {
+        txn.holder.as_mut().expect("a transaction is registered when it begins")
+    }
+
+    fn lock_name(&self, file: FileId, place: Place<'_>) -> LockName {
+        match place {
+            Place::Whole => LockName::whole(file.0),
+            Place::Key(key) => LockName::key(file.0, self.key_hasher.hash(key)),
+            Place::End => LockName::infinity(file.0),
+        }
+    }
+
+    fn refused(&self, txn: &Txn, file: FileId, place: Place<'_>, error: LockError) -> TxnError {
+        if let (LockError::Timeout { .. }, Err(out_of_time)) = (&error, self.check_time(txn)) {
+            return out_of_time;
+        }
+        TxnError::Lock(Box::new(LockRefused::new(error, file, place)))
     }
 
     /// Fails once the transaction has used up its time.
@@ -98,7 +473,7 @@ impl Transactions {
     }
 
     /// How long the transaction may wait for a lock now.
-    fn patience(&self, txn: &Txn) -> Wait {
+    pub(crate) fn patience(&self, txn: &Txn) -> Wait {
         if txn.options.no_wait {
             return Wait::No;
         }

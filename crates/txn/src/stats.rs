@@ -35,6 +35,7 @@ pub(crate) struct Cells {
     pub undone_files: Cell,
     pub checkpoints: Cell,
     pub redo_checked: Cell,
+    pub escalations: Cell,
 }
 
 /// What transactions did since the environment was opened.
@@ -61,6 +62,8 @@ pub struct TxnStats {
     pub checkpoints: u64,
     /// Records replayed in memory right after they were made, and found equal (debug builds).
     pub redo_checked: u64,
+    /// Times that one lock on a file took the place of very many on its keys.
+    pub escalations: u64,
     /// Transactions that have changed something and not ended.
     pub active: u64,
     /// Transactions that are prepared and wait for their coordinator. Their log is kept.
@@ -84,6 +87,7 @@ impl Cells {
             undone_files: self.undone_files.get(),
             checkpoints: self.checkpoints.get(),
             redo_checked: self.redo_checked.get(),
+            escalations: self.escalations.get(),
             ..TxnStats::default()
         }
     }

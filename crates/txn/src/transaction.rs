@@ -149,6 +149,12 @@ impl Txn {
         self.entry.progress().undo.next = next;
     }
 
+    /// What it may see of others.
+    #[must_use]
+    pub fn isolation(&self) -> Isolation {
+        self.options.isolation
+    }
+
     /// True if it has changed something.
     #[must_use]
     pub fn has_changes(&self) -> bool {

@@ -19,6 +19,7 @@ use campanile_wal::{Clock, ControlFile, Poison, Wal};
 use crate::checkpoint::CheckpointState;
 use crate::error::TxnError;
 use crate::file_ops::PendingFiles;
+use crate::key_hash::KeyHasher;
 use crate::prepare::PreparedList;
 use crate::rollback::LogicalUndo;
 use crate::snapshot::{Register, Snapshot};
@@ -97,6 +98,7 @@ pub struct Transactions {
     pub(crate) checkpoints: Mutex<CheckpointState>,
     pub(crate) prepared_list: PreparedList,
     stats: Cells,
+    pub(crate) key_hasher: KeyHasher,
 }
 
 impl Transactions {
@@ -123,6 +125,7 @@ impl Transactions {
             space: SpaceHints::default(),
             prepared_list: PreparedList::default(),
             stats: Cells::default(),
+            key_hasher: KeyHasher::new(),
         }
     }
 
@@ -235,6 +238,9 @@ impl Transactions {
             self.table.remove(txn.id());
         }
         self.stats.aborted.one_more();
+        if planted::is(Bug::VictimKeepsLock) {
+            std::mem::forget(txn.holder.take());
+        }
         drop(txn.holder.take());
     }
 

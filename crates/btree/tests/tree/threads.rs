@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use campanile_btree::{Cursor, Range, Reader, Seek};
+use campanile_btree::{Cursor, Range, Reader, Seek, TreeError};
+use campanile_txn::Txn;
 
 use crate::program::Model;
 use crate::rig::{Dice, Rig, Sizes, pairs};
@@ -56,39 +57,51 @@ fn amount(value: &[u8]) -> u64 {
     u64::from_le_bytes(value[..8].try_into().unwrap())
 }
 
+/// Whether `error` says that the transaction lost against another one.
+pub fn lost(error: &TreeError) -> bool {
+    matches!(error, TreeError::Txn(error) if error.is_retryable())
+}
+
 fn write(rig: &Rig, dice: &mut Dice, transactions: usize) {
-    let tree = rig.tree();
     for _ in 0..transactions {
         let mut txn = rig.begin();
-        let (from, to) = (dice.below(200), dice.below(200));
-        let get = |txn: &mut campanile_txn::Txn, number| {
-            tree.get(Reader::Txn(txn), &key(number)).unwrap()
-        };
-        let (Some(left), Some(right)) = (get(&mut txn, from), get(&mut txn, to)) else {
-            // Somebody closed the account: open it again, empty.
-            for number in [from, to] {
-                tree.insert(&mut txn, &key(number), &0_u64.to_le_bytes()).unwrap();
+        match transfer(rig, &mut txn, dice) {
+            Ok(()) if dice.one_in(4) => rig.abort(txn),
+            Ok(()) => rig.commit(txn),
+            Err(error) => {
+                assert!(lost(&error), "{error}");
+                rig.abort(txn);
             }
-            rig.commit(txn);
-            continue;
-        };
-        if from == to {
-            rig.commit(txn);
-            continue;
         }
-        let moved = amount(&left) / 2 + 1;
-        let moved = moved.min(amount(&left));
-        let mut credit = (amount(&right) + moved).to_le_bytes().to_vec();
-        credit.resize(8 + dice.below(200), 1);
-        tree.put(&mut txn, &key(to), &credit).unwrap();
-        if amount(&left) == moved {
-            tree.delete(&mut txn, &key(from)).unwrap();
-        } else {
-            let debit = (amount(&left) - moved).to_le_bytes();
-            tree.put(&mut txn, &key(from), &debit).unwrap();
-        }
-        if dice.one_in(4) { rig.abort(txn) } else { rig.commit(txn) }
     }
+}
+
+fn transfer(rig: &Rig, txn: &mut Txn, dice: &mut Dice) -> Result<(), TreeError> {
+    let tree = rig.tree();
+    let (from, to) = (dice.below(200), dice.below(200));
+    let mut get = |number| tree.get(Reader::Txn(txn), &key(number));
+    let (Some(left), Some(right)) = (get(from)?, get(to)?) else {
+        // Somebody closed the account: open it again, empty.
+        for number in [from, to] {
+            tree.insert(txn, &key(number), &0_u64.to_le_bytes())?;
+        }
+        return Ok(());
+    };
+    if from == to {
+        return Ok(());
+    }
+    let moved = amount(&left) / 2 + 1;
+    let moved = moved.min(amount(&left));
+    let mut credit = (amount(&right) + moved).to_le_bytes().to_vec();
+    credit.resize(8 + dice.below(200), 1);
+    tree.put(txn, &key(to), &credit)?;
+    if amount(&left) == moved {
+        tree.delete(txn, &key(from))?;
+    } else {
+        let debit = (amount(&left) - moved).to_le_bytes();
+        tree.put(txn, &key(from), &debit)?;
+    }
+    Ok(())
 }
 
 fn check_sum(rig: &Rig) {

@@ -57,8 +57,7 @@ impl Model {
             let ancestor = owner >= FIRST_CHILD && *by == owner - FIRST_CHILD;
             *on == name && *by != owner && !ancestor
         });
-        let wanted = self.held(owner, name).join(mode);
-        self.held(owner, name).covers(mode) || others.all(|(_, held)| held.is_compatible(wanted))
+        self.held(owner, name).covers(mode) || others.all(|(_, held)| held.is_compatible(mode))
     }
 
     fn set(&mut self, owner: u64, name: u64, mode: Mode) {

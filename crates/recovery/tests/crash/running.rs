@@ -97,7 +97,7 @@ fn snapshots_beside_writers_and_checkpoints_see_whole_transactions() {
             scope.spawn(move || {
                 for round in 0..300_u32 {
                     let mut txn = txns.begin(TxnOptions::default()).unwrap();
-                    txns.lock_for_access(&mut txn).unwrap();
+                    txns.lock_whole(&mut txn, file, campanile_txn::Access::Write).unwrap();
                     let value = format!("{writer}-{round:05}");
                     for key in 0..8_u32 {
                         let key = format!("k{key}");

@@ -1,0 +1,287 @@
+//! From a position to the next record, with locks.
+//!
+//! Owns: which locks a scan takes and in which order it looks and locks. Promises: what a
+//! serializable scan has passed stays as it was seen, the gaps too, at both ends, over leaf borders
+//! and on empty ranges; one that reads committed data sees nothing else, and keeps the record it
+//! stands on. Must never: lock with a page latched, or believe a copy that is older than the lock.
+//!
+//! A scan goes over *all* entries, ghosts included: a ghost may be a delete that is not committed,
+//! and is the boundary of a gap as long as it is there. Copy the leaf, lock the entry and the gap
+//! below it, see that the copy is still good (`gap.rs` says why that is enough); a ghost is then
+//! passed for good, a live entry is what was looked for. If the copy is outdated the way is gone
+//! once more, with the lock held: then what it leads to is certain without another look. Upwards, the gap of the first entry beyond
+//! the bound is locked last; downwards, the gap of the first entry above the beginning is locked
+//! first, and each step finds the gap above it locked already.
+
+use campanile_format::planted::{self, Bug};
+use campanile_pagestore::PageVersion;
+use campanile_txn::{Brief, Isolation, Place, Txn};
+
+use crate::cursor::Cursor;
+use crate::descend::Target;
+use crate::error::TreeError;
+use crate::leaf_copy::LeafCopy;
+use crate::scan::Way;
+use crate::tree::Tree;
+
+/// What a scan came to: the slot, and a lock to give back when the cursor moves on.
+type Found = Option<(usize, Option<Brief>)>;
+
+/// What became of the step to one entry.
+enum Step {
+    /// It is what was looked for.
+    Live(Option<Brief>),
+    /// It is a ghost; what lies before it is passed for good.
+    Ghost,
+    /// It is beyond the bound: nothing is to be found.
+    Beyond,
+    /// The copy is outdated.
+    Outdated,
+}
+
+/// One scan of one transaction.
+struct Scan<'s, 'e> {
+    tree: &'s Tree<'e>,
+    txn: &'s mut Txn,
+    way: Way<'s>,
+    /// It locks gaps, and keys to the end.
+    stable: bool,
+    /// Leaves whose upper ends lie before the entry to come.
+    passed: Vec<PageVersion>,
+    key: Vec<u8>,
+    /// The boundary that was locked before the leaves were copied.
+    sure: Option<Boundary>,
+}
+
+/// Where a gap ends.
+#[derive(Debug, PartialEq, Eq)]
+enum Boundary {
+    Key(Vec<u8>),
+    /// The first entry above this fence.
+    Fence(Vec<u8>),
+    End,
+}
+
+impl<'s, 'e> Scan<'s, 'e> {
+    fn new(tree: &'s Tree<'e>, txn: &'s mut Txn, way: Way<'s>) -> Scan<'s, 'e> {
+        let stable = txn.isolation() == Isolation::Serializable;
+        Scan { tree, txn, way, stable, passed: Vec::new(), key: Vec::new(), sure: None }
+    }
+}
+
+impl Scan<'_, '_> {
+    /// Whether everything that was looked at on the way to `boundary`, which is locked, is so. If
+    /// not, it is the next time.
+    fn is_good(&mut self, copy: &LeafCopy, boundary: Boundary) -> bool {
+        if self.sure.as_ref() == Some(&boundary) {
+            return true;
+        }
+        let good = self.is_unchanged(copy);
+        self.sure = (!good && self.stable).then_some(boundary);
+        good
+    }
+
+    fn is_unchanged(&self, copy: &LeafCopy) -> bool {
+        copy.is_current(self.tree, None)
+            && self.passed.iter().all(|leaf| self.tree.store().has_version(*leaf))
+            || planted::is(Bug::ScanNotValidated)
+    }
+
+    /// Goes on to the entry in `slot` of `copy`, the next one on the way.
+    fn step(&mut self, copy: &LeafCopy, slot: usize) -> Result<Step, TreeError> {
+        copy.node().key_into(slot, &mut self.key);
+        let (txns, file) = (self.tree.txns, self.tree.file);
+        let allowed = self.way.allows(&self.key);
+        if !allowed {
+            if self.stable && matches!(self.way, Way::Up { .. }) {
+                txns.lock_gap(self.txn, file, Place::Key(&self.key))?;
+                if !self.is_good(copy, Boundary::Key(self.key.clone())) {
+                    return Ok(Step::Outdated);
+                }
+            }
+            return Ok(Step::Beyond);
+        }
+        let brief = if self.stable {
+            txns.lock_step(self.txn, file, &self.key)?;
+            None
+        } else {
+            txns.lock_briefly(self.txn, file, &self.key)?
+        };
+        // The usual case without a copy of the key.
+        let good = self.is_unchanged(copy) || self.is_good(copy, Boundary::Key(self.key.clone()));
+        if good && !copy.node().is_ghost(slot) {
+            return Ok(Step::Live(brief));
+        }
+        if let Some(brief) = brief {
+            txns.unlock(self.txn, brief);
+        }
+        if !good {
+            return Ok(Step::Outdated);
+        }
+        self.passed.clear();
+        Ok(Step::Ghost)
+    }
+
+    /// Locks the end of the tree. False if the copy is outdated.
+    fn reach_end(&mut self, copy: &LeafCopy) -> Result<bool, TreeError> {
+        if !self.stable {
+            return Ok(true);
+        }
+        self.tree.txns.lock_gap(self.txn, self.tree.file, Place::End)?;
+        Ok(self.is_good(copy, Boundary::End))
+    }
+
+    /// Locks the gap that the scan begins in, coming from above: below the entry in `slot` of
+    /// `copy`, or below the first one of the leaves to the right. False if the copy is, or may be,
+    /// older than the lock.
+    fn enter_from_above(&mut self, copy: &LeafCopy, slot: usize) -> Result<bool, TreeError> {
+        let (txns, file, node) = (self.tree.txns, self.tree.file, copy.node());
+        let mut fence = Vec::new();
+        if slot < node.count() {
+            node.key_into(slot, &mut self.key);
+            txns.lock_gap(self.txn, file, Place::Key(&self.key))?;
+            let boundary = Boundary::Key(self.key.clone());
+            return Ok(self.is_good(copy, boundary));
+        }
+        if !node.upper(&mut fence) {
+            txns.lock_gap(self.txn, file, Place::End)?;
+            return Ok(self.is_good(copy, Boundary::End));
+        }
+        self.tree.scan_gap(self.txn, &fence)?;
+        let boundary = Boundary::Fence(fence);
+        Ok(self.is_good(copy, boundary))
+    }
+}
+
+impl Cursor {
+    /// The next live record on the way, locked; its slot is that in the spare copy. `entered`: the
+    /// gap that the way begins in is locked already.
+    pub(crate) fn find_locked(
+        &mut self,
+        tree: &Tree<'_>,
+        txn: &mut Txn,
+        way: Way<'_>,
+        entered: bool,
+    ) -> Result<Found, TreeError> {
+        let mut scan = Scan::new(tree, txn, way);
+        match way {
+            Way::Up { from, inclusive, .. } => self.climb(&mut scan, from.to_vec(), inclusive),
+            Way::Down { from, inclusive, .. } => {
+                self.go_down(&mut scan, from.map(<[u8]>::to_vec), inclusive, entered)
+            }
+        }
+    }
+
+    /// The next live record in the cursor's own copy, whose slot is known; `None` if the copy is
+    /// outdated or has no more entries that way: [`Cursor::find_locked`] then goes on from the
+    /// position's key. `Some(None)`: nothing is to be found.
+    pub(crate) fn find_locked_here(
+        &self,
+        tree: &Tree<'_>,
+        txn: &mut Txn,
+        way: Way<'_>,
+        slot: usize,
+    ) -> Result<Option<Found>, TreeError> {
+        let mut scan = Scan::new(tree, txn, way);
+        let up = matches!(way, Way::Up { .. });
+        let mut slot = Some(slot);
+        loop {
+            slot = slot.and_then(|slot| if up { Some(slot + 1) } else { slot.checked_sub(1) });
+            let Some(at) = slot.filter(|slot| *slot < self.leaf.node().count()) else {
+                return Ok(None);
+            };
+            match scan.step(&self.leaf, at)? {
+                Step::Live(brief) => return Ok(Some(Some((at, brief)))),
+                Step::Beyond => return Ok(Some(None)),
+                Step::Ghost => {}
+                Step::Outdated => return Ok(None),
+            }
+        }
+    }
+
+    fn climb(
+        &mut self,
+        scan: &mut Scan<'_, '_>,
+        mut from: Vec<u8>,
+        mut inclusive: bool,
+    ) -> Result<Found, TreeError> {
+        let mut fence = Vec::new();
+        'again: loop {
+            scan.passed.clear();
+            self.spare.take(scan.tree, None, Target::At(&from))?;
+            let mut slot = self.spare_begin(&from, inclusive);
+            loop {
+                if slot < self.spare.node().count() {
+                    match scan.step(&self.spare, slot)? {
+                        Step::Live(brief) => return Ok(Some((slot, brief))),
+                        Step::Beyond => return Ok(None),
+                        Step::Outdated => continue 'again,
+                        Step::Ghost => {}
+                    }
+                    (from.clone_from(&scan.key), inclusive = false);
+                    slot += 1;
+                } else if self.spare.node().upper(&mut fence) {
+                    scan.passed.push(self.spare.version());
+                    self.spare.take(scan.tree, None, Target::At(&fence))?;
+                    slot = self.spare_begin(&fence, true);
+                } else if scan.reach_end(&self.spare)? {
+                    return Ok(None);
+                } else {
+                    continue 'again;
+                }
+            }
+        }
+    }
+
+    fn go_down(
+        &mut self,
+        scan: &mut Scan<'_, '_>,
+        mut from: Option<Vec<u8>>,
+        mut inclusive: bool,
+        mut entered: bool,
+    ) -> Result<Found, TreeError> {
+        entered |= !scan.stable;
+        let mut fence = Vec::new();
+        'again: loop {
+            let target = match &from {
+                None => Target::Last,
+                Some(from) if inclusive => Target::At(from),
+                Some(from) if from.is_empty() => return Ok(None),
+                Some(from) => Target::Below(from),
+            };
+            self.spare.take(scan.tree, None, target)?;
+            let mut end = match &from {
+                None => self.spare.node().count(),
+                Some(from) => self.spare_end(from),
+            };
+            if inclusive && from.as_ref().is_some_and(|f| self.spare.node().search(f) == Ok(end)) {
+                // It begins on an entry: what lies above that is not its business.
+                end += 1;
+            } else if !entered {
+                if !scan.enter_from_above(&self.spare, end)? {
+                    continue 'again;
+                }
+                entered = true;
+            }
+            loop {
+                if let Some(slot) = end.checked_sub(1) {
+                    match scan.step(&self.spare, slot)? {
+                        Step::Live(brief) => return Ok(Some((slot, brief))),
+                        Step::Beyond => return Ok(None),
+                        Step::Outdated => continue 'again,
+                        Step::Ghost => {}
+                    }
+                    (from, inclusive, entered) = (Some(scan.key.clone()), false, true);
+                    end = slot;
+                } else {
+                    self.spare.node().lower(&mut fence);
+                    if fence.is_empty() {
+                        return Ok(None);
+                    }
+                    self.spare.take(scan.tree, None, Target::Below(&fence))?;
+                    end = self.spare_end(&fence);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Which locks a read or a write of one key takes.
+//!
+//! Owns: [`Locks`], the locks of single keys. Promises: a lock is asked for with nothing latched,
+//! before the search, and names the key whether it is there or not: one request a read or write,
+//! and a key that was found absent stays absent. Must never: decide about gaps (`gap.rs`, `scan.rs`).
+
+use campanile_txn::{Access, Brief, Isolation, Txn, TxnError};
+
+use crate::error::TreeError;
+use crate::tree::Tree;
+use crate::view::Reader;
+
+/// What a tree's operations lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Locks {
+    /// Nothing: whoever calls holds what is needed.
+    Nothing,
+    /// The file as a whole, in an intention mode: keys are nobody else's.
+    File,
+    /// The file, keys and gaps.
+    Keys,
+}
+
+/// What protects a value while it is read.
+#[derive(Debug)]
+pub(crate) enum Held {
+    /// A lock that stays, or no lock is needed.
+    Enough,
+    /// A lock for the time of this read.
+    Briefly(Brief),
+    /// Nothing: what is seen may be taken back, and pages of a large value with it.
+    Nothing,
+}
+
+impl Tree<'_> {
+    /// What a transaction must hold before it reads the key.
+    pub(crate) fn lock_to_read(
+        &self,
+        reader: &mut Reader<'_>,
+        key: &[u8],
+    ) -> Result<Held, TreeError> {
+        let Reader::Txn(txn) = reader else { return Ok(Held::Enough) };
+        self.lock_file(txn, Access::Read)?;
+        if self.locks != Locks::Keys {
+            return Ok(Held::Enough);
+        }
+        match txn.isolation() {
+            Isolation::Serializable => {
+                self.txns.lock_key(txn, self.file, key, Access::Read)?;
+                Ok(Held::Enough)
+            }
+            Isolation::ReadCommitted => self.lock_briefly(txn, key),
+            Isolation::ReadUncommitted => Ok(Held::Nothing),
+        }
+    }
+
+    /// Locks the key for as long as it is looked at.
+    pub(crate) fn lock_briefly(&self, txn: &mut Txn, key: &[u8]) -> Result<Held, TreeError> {
+        let brief = self.txns.lock_briefly(txn, self.file, key)?;
+        Ok(brief.map_or(Held::Enough, Held::Briefly))
+    }
+
+    /// The read is over.
+    pub(crate) fn unlock(&self, reader: &mut Reader<'_>, held: Held) {
+        if let (Reader::Txn(txn), Held::Briefly(brief)) = (reader, held) {
+            self.txns.unlock(txn, brief);
+        }
+    }
+
+    /// What a transaction must hold before it writes the key.
+    pub(crate) fn lock_to_write(&self, txn: &mut Txn, key: &[u8]) -> Result<(), TxnError> {
+        self.lock_file(txn, Access::Write)?;
+        match self.locks {
+            Locks::Keys => self.txns.lock_key(txn, self.file, key, Access::Write),
+            Locks::File | Locks::Nothing => Ok(()),
+        }
+    }
+
+    /// Whether a scan of this reader locks what it comes to.
+    pub(crate) fn scans_with_locks(&self, reader: &mut Reader<'_>) -> Result<bool, TreeError> {
+        let Reader::Txn(txn) = reader else { return Ok(false) };
+        self.lock_file(txn, Access::Read)?;
+        let isolated = txn.isolation() != Isolation::ReadUncommitted;
+        Ok(isolated && self.locks == Locks::Keys && !txn.has_whole(self.file, Access::Read))
+    }
+
+    /// Whether this transaction reads here what may be taken back.
+    pub(crate) fn reads_dirty(&self, txn: &Txn) -> bool {
+        self.locks == Locks::Keys
+            && txn.isolation() == Isolation::ReadUncommitted
+            && !txn.has_whole(self.file, Access::Read)
+    }
+
+    /// Announces that the transaction uses the file.
+    pub(crate) fn lock_file(&self, txn: &mut Txn, access: Access) -> Result<(), TxnError> {
+        match self.locks {
+            Locks::Nothing => Ok(()),
+            Locks::File | Locks::Keys => self.txns.lock_file(txn, self.file, access).map(drop),
+        }
+    }
+
+    /// Locks a key as for writing, whether or not anything is written then: for whoever reads what
+    /// he is going to change, so that two of them do not deadlock.
+    ///
+    /// # Errors
+    /// A lock that was not granted.
+    pub fn lock_for_update(&self, txn: &mut Txn, key: &[u8]) -> Result<(), TreeError> {
+        Ok(self.lock_to_write(txn, key)?)
+    }
+}

@@ -137,7 +137,7 @@ fn write_without_background(world: &mut World) {
 }
 
 #[test]
-fn a_gap_in_the_archive_is_named_and_refused() {
+pub fn a_gap_in_the_archive_is_named_and_refused() {
     let mut world = archived_world(35);
     world.back_up();
     world.fill_log(4);

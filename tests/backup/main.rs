@@ -6,5 +6,7 @@ mod archive;
 mod crashes;
 mod interleaved;
 mod moments;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod restore;
 mod world;

@@ -45,7 +45,7 @@ fn number(name: &str, otherwise: usize) -> usize {
 }
 
 #[test]
-fn every_place_in_the_log_can_be_restored_to() {
+pub fn every_place_in_the_log_can_be_restored_to() {
     let world = history(20, 14);
     let all = boundaries(&world);
     assert!(all.len() > 1000, "a history of {} records only", all.len());

@@ -37,7 +37,7 @@ fn logs_salvaged_from_the_failed_machine_bring_back_all_that_was_committed() {
 }
 
 #[test]
-fn a_hot_copy_is_not_opened_before_catastrophic_recovery() {
+pub fn a_hot_copy_is_not_opened_before_catastrophic_recovery() {
     let mut world = World::new(3);
     world.fill_log(3);
     let (host, copy) = (world.host(), Path::new("/copy"));
@@ -138,7 +138,7 @@ fn a_closed_home_is_backed_up_as_a_running_one() {
 }
 
 #[test]
-fn a_restored_home_is_backed_up_and_restored_again_and_histories_stay_apart() {
+pub fn a_restored_home_is_backed_up_and_restored_again_and_histories_stay_apart() {
     let mut world = World::new(9);
     let _all_of_it = campanile_wal::LogPin::take(&world.host(), &log_dir(HOME)).unwrap();
     world.fill_log(2);

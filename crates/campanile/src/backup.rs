@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use campanile_backup::{ArchiveNote, Archiver, Directory, Manifest, Repository};
 use campanile_format::{Timeline, Utc, names};
 use campanile_vfs::Host;
-use campanile_wal::{ControlFile, LogSet};
+use campanile_wal::{ControlFile, LogPin, LogSet};
 use serde::Serialize;
 
 pub use campanile_backup::Lag;
@@ -111,6 +111,8 @@ pub fn back_up_on(
     repository: &Path,
     progress: &Progress,
 ) -> Result<BackupReport> {
+    // Not a home at all: said before the log is pinned.
+    ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
     let shelves = Repository::in_directory(host, repository);
     let made = shelves.back_up(home, &mut hook(progress));
     let (name, copied) = made.map_err(causes::backup)?;
@@ -136,6 +138,7 @@ pub fn hot_copy_on(
     target: &Path,
     progress: &Progress,
 ) -> Result<BackupReport> {
+    ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
     let found = match host.vfs.list(target) {
         Ok(found) => found,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -187,6 +190,7 @@ pub fn archive(home: impl AsRef<Path>, repository: impl AsRef<Path>) -> Result<L
 
 /// The same on another host.
 pub fn archive_on(host: &Host, home: &Path, repository: &Path) -> Result<Lsn> {
+    ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
     let _nobody = owner::take(host, home)?;
     remember_archive(host, home, repository)?;
     let shelves = Repository::in_directory(host, repository);
@@ -202,6 +206,7 @@ pub fn archive_now(home: impl AsRef<Path>) -> Result<Lsn> {
 
 /// The same on another host.
 pub fn archive_now_on(host: &Host, home: &Path) -> Result<Lsn> {
+    ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
     let note = ArchiveNote::read(host, home).map_err(causes::backup)?;
     let Some(note) = note else {
         let what = format!("{} has no archive: give it one first (--to)", home.display());
@@ -214,6 +219,7 @@ pub fn archive_now_on(host: &Host, home: &Path) -> Result<Lsn> {
 /// does not need them.
 pub fn stop_archiving(home: impl AsRef<Path>) -> Result<()> {
     let (host, home) = (Host::os(), home.as_ref());
+    ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
     let _nobody = owner::take(&host, home)?;
     ArchiveNote::remove(&host, home).map_err(causes::backup)
 }
@@ -252,6 +258,41 @@ pub fn log_files_on(host: &Host, home: &Path, which: LogFiles) -> Result<Vec<Str
         }
     };
     Ok(logs.files().filter(|file| file.number < needed).map(|file| file.name()).collect())
+}
+
+/// Removes the log files of a home that nobody uses which recovery does not need; if the home has
+/// an archive, once they are safe in it. What `db_archive -d` does. Returns their names.
+pub fn remove_log_files(home: impl AsRef<Path>) -> Result<Vec<String>> {
+    remove_log_files_on(&Host::os(), home.as_ref())
+}
+
+/// The same on another host.
+pub fn remove_log_files_on(host: &Host, home: &Path) -> Result<Vec<String>> {
+    // Not a home at all: said before the lock makes a file in it.
+    ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
+    let _nobody = owner::take(host, home)?;
+    let note = ArchiveNote::read(host, home).map_err(causes::backup)?;
+    let safe_below = match note {
+        None => u32::MAX,
+        Some(note) => {
+            let mut archiver = archiver(host, home, &note)?;
+            while archiver.step().map_err(causes::backup)?.is_some() {}
+            archiver.safe_below()
+        }
+    };
+    let dir = home.join(names::LOG_DIR);
+    let Some(_alone) = LogPin::alone(host, &dir).map_err(causes::wal)? else {
+        let what = format!("somebody reads the log of {}: wait for it", home.display());
+        return Err(Error::new(ErrorKind::Locked, what));
+    };
+    let mut removed = log_files_on(host, home, LogFiles::Removable)?;
+    removed.retain(|name| names::parse_log_file(name).is_some_and(|number| number < safe_below));
+    let failed = |error| Error::io(format!("removing log files in {}", dir.display()), error);
+    for name in &removed {
+        host.vfs.remove(&dir.join(name)).map_err(failed)?;
+    }
+    host.vfs.sync_dir(&dir).map_err(failed)?;
+    Ok(removed)
 }
 
 /// The archiver of a home.

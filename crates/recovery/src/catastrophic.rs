@@ -119,7 +119,7 @@ pub fn examine(logs: &LogSet, label: &Control, target: &Target) -> Result<Reach,
     let chain = logs.chain(first)?;
     let earliest = consistent_from(logs, label, first)?;
     let end = find_end(logs, redo, label.durable)?;
-    let mut search = Search::new(target, redo, earliest);
+    let mut search = Search::new(target, redo, earliest, label.time_us);
     for found in logs.forward(redo, end.end)? {
         search.take(&found?.1)?;
     }

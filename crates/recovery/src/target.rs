@@ -88,14 +88,15 @@ pub(crate) struct Search<'t> {
     restore_points: Vec<String>,
     /// Nothing before this can be a target.
     earliest: Lsn,
-    /// The end of the last record before that, and the time of the last commit.
+    /// The end of the last record before that, and a time that no commit before that is later than.
     complete: Lsn,
     complete_us: u64,
 }
 
 impl<'t> Search<'t> {
     /// Begins at `from`, where the first record starts; a stop before `earliest` is refused.
-    pub fn new(target: &'t Target, from: Lsn, earliest: Lsn) -> Search<'t> {
+    /// Commits before `from` are known to be no later than `before_us`.
+    pub fn new(target: &'t Target, from: Lsn, earliest: Lsn, before_us: u64) -> Search<'t> {
         Search {
             target,
             at: from,
@@ -104,7 +105,7 @@ impl<'t> Search<'t> {
             restore_points: Vec::new(),
             earliest,
             complete: from,
-            complete_us: 0,
+            complete_us: before_us,
         }
     }
 
@@ -133,7 +134,7 @@ impl<'t> Search<'t> {
         self.last_commit = commit.or(self.last_commit);
         if end <= self.earliest {
             self.complete = end;
-            self.complete_us = self.last_commit.map_or(0, |commit| commit.time_us);
+            self.complete_us = self.last_commit.map_or(self.complete_us, |last| last.time_us);
         }
         if let Body::RestorePoint { name, .. } = &record.body {
             self.restore_points.push((*name).to_owned());
@@ -156,15 +157,21 @@ impl<'t> Search<'t> {
 
     /// The end of the log is reached: where the target lies, if the log proves to go so far.
     pub fn finish(self, end: &LogEnd) -> Result<Stop, RecoveryError> {
+        // The copy shows commits that are later than the time, perhaps from before its log.
+        let shows_later = match self.target {
+            Target::Time { us, inclusive: true } => *us < self.complete_us,
+            Target::Time { us, inclusive: false } => *us <= self.complete_us,
+            _ => false,
+        };
+        if shows_later || self.stop.is_some_and(|stop| stop.at < self.complete) {
+            return Err(RecoveryError::TargetTooEarly {
+                target: self.target.to_string(),
+                earliest: self.earliest,
+                time: Utc(self.complete_us).to_string(),
+            });
+        }
         if let Some(stop) = self.stop {
-            return match stop.at >= self.complete {
-                true => Ok(stop),
-                false => Err(RecoveryError::TargetTooEarly {
-                    target: self.target.to_string(),
-                    earliest: self.earliest,
-                    time: Utc(self.complete_us).to_string(),
-                }),
-            };
+            return Ok(stop);
         }
         let reached = match self.target {
             Target::End | Target::BackupEnd => true,

@@ -10,3 +10,4 @@ pub mod programs;
 pub mod random;
 pub mod session;
 pub mod stopwatch;
+pub mod target;

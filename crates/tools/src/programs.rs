@@ -2,13 +2,17 @@
 //!
 //! Owns the list of them and what they do alike: opening a home to read it.
 
+pub mod archive;
+pub mod backup;
 pub mod bench;
 pub mod checkpoint;
 pub mod drill;
 pub mod dump;
+pub mod hotbackup;
 pub mod load;
 pub mod printlog;
 pub mod recover;
+pub mod restore;
 pub mod stat;
 pub mod txn;
 pub mod verify;
@@ -24,6 +28,10 @@ use crate::session::Session;
 /// All programs, in the order `campanile --help` lists them.
 pub const ALL: &[Program] = &[
     recover::PROGRAM,
+    backup::PROGRAM,
+    restore::PROGRAM,
+    hotbackup::PROGRAM,
+    archive::PROGRAM,
     checkpoint::PROGRAM,
     dump::PROGRAM,
     load::PROGRAM,

@@ -47,7 +47,7 @@ impl LogPin {
     }
 
     /// Keeps readers out while log files go; `None` while somebody reads.
-    pub(crate) fn keep_out(host: &Host, dir: &Path) -> Result<Option<LogPin>, WalError> {
+    pub fn alone(host: &Host, dir: &Path) -> Result<Option<LogPin>, WalError> {
         let taken = host.vfs.lock(&dir.join(names::LOG_READERS), LockMode::Exclusive);
         let taken = taken.map_err(|error| WalError::io("lock", names::LOG_READERS, error))?;
         Ok(taken.map(|lock| LogPin { _lock: lock }))
@@ -72,7 +72,7 @@ impl Wal {
         if self.oldest_file() >= below {
             return Ok(None);
         }
-        let alone = LogPin::keep_out(&self.host, &self.options.dir)?;
+        let alone = LogPin::alone(&self.host, &self.options.dir)?;
         if alone.is_none() {
             tracing::debug!(below, "log files are kept: somebody reads them");
             if planted::is(Bug::LogPinIgnored) {

@@ -1,5 +1,6 @@
 //! The programs from outside: command lines in, exit status and output out.
 
+mod backup;
 mod crashed;
 mod dump_load;
 mod help;
@@ -63,8 +64,10 @@ impl Scratch {
 fn command(program: &str) -> Command {
     let exe = match program {
         "campanile" => env!("CARGO_BIN_EXE_campanile"),
+        "db_archive" => env!("CARGO_BIN_EXE_db_archive"),
         "db_checkpoint" => env!("CARGO_BIN_EXE_db_checkpoint"),
         "db_dump" => env!("CARGO_BIN_EXE_db_dump"),
+        "db_hotbackup" => env!("CARGO_BIN_EXE_db_hotbackup"),
         "db_load" => env!("CARGO_BIN_EXE_db_load"),
         "db_printlog" => env!("CARGO_BIN_EXE_db_printlog"),
         "db_recover" => env!("CARGO_BIN_EXE_db_recover"),

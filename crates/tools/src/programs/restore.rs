@@ -1,0 +1,99 @@
+//! `campanile restore`: a backup and the log since, brought to a moment, in another directory.
+
+use std::path::PathBuf;
+
+use campanile::restore::RestoreOptions;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use crate::arguments::JsonArgs;
+use crate::exit::{Exit, TABLE};
+use crate::failure::Failure;
+use crate::program::Program;
+use crate::session::Session;
+use crate::target::TargetArgs;
+
+/// The program.
+pub const PROGRAM: Program = Program { subcommand: "restore", alone: None, command, run };
+
+#[derive(Args, Debug)]
+struct RestoreArgs {
+    /// Where to restore to: an empty or missing directory.
+    #[arg(short = 'h', long = "home", env = "DB_HOME", value_name = "DIR")]
+    home: PathBuf,
+    /// The repository.
+    #[arg(short = 'r', long = "repository", env = "CAMPANILE_REPOSITORY", value_name = "DIR")]
+    repository: PathBuf,
+    #[command(flatten)]
+    target: TargetArgs,
+    /// The backup to begin with; without it the newest from which the target can be reached.
+    #[arg(long = "backup", value_name = "NAME")]
+    backup: Option<String>,
+    /// The history to follow, where several end.
+    #[arg(long = "timeline", value_name = "N")]
+    timeline: Option<u32>,
+    /// More log files: what was salvaged of the failed machine. May be given more than once.
+    #[arg(short = 'l', long = "logs", value_name = "DIR")]
+    logs: Vec<PathBuf>,
+    /// Say what would be done, prove that it can be, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Show progress on standard error.
+    #[arg(short = 'f', long = "progress")]
+    progress: bool,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+const LONG: &str = "\
+Restores an environment from a repository into an empty directory: the newest backup from which \
+the target can be reached, and the log since, from all backups, the archive, and directories with \
+salvaged log files (--logs; names and duplicates do not matter, the best copy of each file is \
+taken). Without a target the log is replayed to its end.
+
+Everything is proven before anything is written: a target that cannot be reached, a gap in the log \
+or a damaged log file is refused, with what can be reached. A restore that was cut short is \
+recognised, and is run again by the same command.
+
+The restored environment begins a new timeline: its log cannot be mixed up with the old one, which \
+stays in the repository. It archives nothing until it is told to (db_archive --to).";
+
+const EXAMPLES: &str = "\
+Examples:
+  campanile restore -r /backup/shop -h /srv/shop              to the end of the log
+  campanile restore -r R -h DIR -t 2026-11-20T12:44:59Z       to just before a mistake
+  campanile restore -r R -h DIR --restore-point 'before v7'
+  campanile restore -r R -h DIR --logs /mnt/old/log --dry-run";
+
+fn command() -> Command {
+    RestoreArgs::augment_args(Command::new("restore"))
+        .about("Restore a backup to any moment in the log")
+        .long_about(LONG)
+        .after_long_help(format!("{EXAMPLES}\n\n{TABLE}"))
+}
+
+fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
+    let args = RestoreArgs::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
+    let mut options = RestoreOptions::new()
+        .target(args.target.target()?)
+        .dry_run(args.dry_run)
+        .progress(session.progress(args.progress));
+    if let Some(name) = args.backup {
+        options = options.backup(name);
+    }
+    if let Some(timeline) = args.timeline {
+        options = options.timeline(timeline);
+    }
+    for dir in args.logs {
+        options = options.logs(dir);
+    }
+    let report = options.run(&args.repository, &args.home)?;
+    if args.json.json {
+        session.json(&report)?;
+    } else {
+        session.line(report.to_string().trim_end())?;
+        if report.dry_run {
+            session.line("dry run: nothing was written")?;
+        }
+    }
+    Ok(Exit::Ok)
+}

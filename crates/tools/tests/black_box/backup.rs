@@ -1,0 +1,108 @@
+//! Backups from outside: made beside a running owner, archived, restored to a moment, refused.
+
+use crate::Scratch;
+
+const HEADER: &str = "VERSION=3\nformat=print\ntype=btree\nHEADER=END\n";
+
+/// Loads one pair into the database `accounts`.
+fn put(scratch: &Scratch, key: &str, value: &str) {
+    scratch.load("accounts", format!("{HEADER} {key}\n {value}\nDATA=END\n").as_bytes());
+}
+
+fn dump(scratch: &Scratch, home: &str) -> String {
+    scratch.run("db_dump", &["-p", "-h", home, "accounts"]).exits(0).out
+}
+
+fn text(path: std::path::PathBuf) -> String {
+    path.display().to_string()
+}
+
+#[test]
+fn a_home_comes_back_from_backup_and_archive_and_the_window_is_told() {
+    let scratch = Scratch::new();
+    put(&scratch, "alice", "100");
+    let (repository, other) = (text(scratch.path("repository")), text(scratch.path("other")));
+    scratch.run("db_archive", &["--to", &repository]).exits(0).says("archived up to");
+    scratch.run("campanile", &["backup", "-r", &repository]).exits(0).says("checked");
+    put(&scratch, "bob", "50");
+    scratch.run("db_archive", &["--now"]).exits(0).says("archived up to");
+    std::fs::remove_dir_all(scratch.home()).unwrap();
+
+    let restore = ["restore", "-r", &repository, "-h", &other];
+    let dry = [&restore[..], &["--dry-run"]].concat();
+    scratch.run("campanile", &dry).exits(0).says("nothing was written");
+    assert!(!scratch.path("other").exists());
+    scratch.run("campanile", &restore).exits(0).says("timeline");
+    let shown = dump(&scratch, &other);
+    assert!(shown.contains("alice") && shown.contains("bob"), "{shown}");
+    let again = scratch.run("campanile", &restore).exits(1);
+    assert!(again.err.contains("is not empty"), "{}", again.err);
+}
+
+#[test]
+fn a_time_before_a_mistake_comes_back_and_times_out_of_reach_are_refused() {
+    let scratch = Scratch::new();
+    let repository = text(scratch.path("repository"));
+    put(&scratch, "alice", "100");
+    scratch.run("campanile", &["backup", "-r", &repository]).exits(0);
+    scratch.run("db_archive", &["--to", &repository]).exits(0);
+    put(&scratch, "bob", "50");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let before = jiff::Timestamp::now().to_string();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    put(&scratch, "alice", "a mistake");
+    scratch.run("db_archive", &["--now"]).exits(0);
+
+    let other = text(scratch.path("other"));
+    let restore = |time: &str| {
+        scratch.run("campanile", &["restore", "-r", &repository, "-h", &other, "-t", time])
+    };
+    let late = restore("2999-01-01T00:00:00Z").exits(1);
+    assert!(late.err.contains("the log does not reach"), "{}", late.err);
+    let early = restore("199001010000").exits(1);
+    assert!(early.err.contains("use an earlier backup"), "{}", early.err);
+    assert!(!scratch.path("other").exists());
+    restore(&before).exits(0).says("first out");
+    let shown = dump(&scratch, &other);
+    assert!(shown.contains("100") && shown.contains("bob"), "{shown}");
+    assert!(!shown.contains("mistake"), "{shown}");
+}
+
+#[test]
+fn a_hot_copy_needs_db_recover_c_and_can_be_updated_before() {
+    let scratch = Scratch::new();
+    put(&scratch, "alice", "100");
+    let copy = text(scratch.path("copy"));
+    scratch.run("db_hotbackup", &["-c", "-v", "-b", &copy]).exits(0).says("db_recover -c");
+    put(&scratch, "bob", "50");
+    scratch.run("db_hotbackup", &["-u", "-v", "-b", &copy]).exits(0).says("up to date");
+    let refused = scratch.run("db_verify", &["-h", &copy]).exits(3);
+    assert!(refused.err.contains("db_recover -c"), "{}", refused.err);
+    scratch.run("db_stat", &["-h", &copy]).exits(0).says("hot copy");
+    scratch.run("db_recover", &["-h", &copy]).exits(3);
+    let dry = ["-c", "--dry-run", "-h", &copy];
+    scratch.run("db_recover", &dry).exits(0).says("nothing on disk was changed");
+    scratch.run("db_recover", &["-c", "-v", "-h", &copy]).exits(0).says("timeline");
+    let shown = dump(&scratch, &copy);
+    assert!(shown.contains("alice") && shown.contains("bob"), "{shown}");
+    let full = scratch.run("db_hotbackup", &["-b", &copy]).exits(6);
+    assert!(full.err.contains("already"), "{}", full.err);
+    scratch.run("db_hotbackup", &["-b", "x", "-d", "data"]).exits(6);
+    scratch.run("db_recover", &["-t", "202601010000"]).exits(1);
+}
+
+#[test]
+fn log_files_are_listed_and_removed() {
+    let scratch = Scratch::new();
+    put(&scratch, "alice", "100");
+    let all = scratch.run("db_archive", &["-l"]).exits(0).out;
+    assert!(all.contains("log/log.0000000001"), "{all}");
+    let data = scratch.run("db_archive", &["-s", "-a"]).exits(0).out;
+    assert!(data.lines().all(|line| line.starts_with('/')), "{data}");
+    assert!(data.contains("data/data.0000000001"), "{data}");
+    let json = scratch.run("db_archive", &["--json"]).exits(0).out;
+    assert!(json.contains("\"files\""), "{json}");
+    scratch.run("db_archive", &["-d"]).exits(0);
+    scratch.run("db_archive", &["--now"]).exits(8);
+    scratch.run("db_verify", &[]).exits(0);
+}

@@ -176,7 +176,7 @@ impl Stage<'_> {
 
     /// Plays one act to its end; the first session that fails ends it for all.
     fn act(&self, act: &Act) -> Result<(), End> {
-        let planted = Selection::here();
+        let planted = &Selection::here();
         let ends: Vec<_> = thread::scope(|scope| {
             let mut threads = Vec::new();
             for (me, turns) in act.iter().enumerate() {

@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use campanile_btree::buried_file;
 use campanile_format::FileId;
+use campanile_format::record::Undo;
 use campanile_txn::{Access, Txn, TxnOptions};
 use serde::Serialize;
 
@@ -85,7 +87,9 @@ impl VerifyReport {
 impl Environment {
     /// Checks every page of every database, and the files of the home against the catalog.
     ///
-    /// Waits for running writers to end, and writers wait until it is done. Damage is not an error
+    /// Waits for running writers to end, and writers wait until it is done. A prepared transaction is
+    /// not waited for in an environment that was opened for reading only, as `db_verify` opens it;
+    /// elsewhere it is like a writer that does not end. Damage is not an error
     /// of this call but what it reports.
     ///
     /// ```
@@ -184,6 +188,10 @@ impl Check<'_> {
     /// Locks a file, so that nobody writes there until the check is over. Waits for everybody who
     /// does to end.
     fn hold_off_writers(&mut self, file: FileId) -> Result<()> {
+        // Where nobody writes, transactions that wait for their coordinator need not be waited for.
+        if self.core.options.read_only {
+            return Ok(());
+        }
         let locked = self.core.txns.lock_whole(self.txn, file, Access::Read);
         locked.map(drop).map_err(|error| self.core.explain_lock(causes::txn(error)))
     }
@@ -230,20 +238,38 @@ impl Check<'_> {
             }
         }
         let dying = self.files_to_remove()?;
+        let undecided = self.undecided_files()?;
         for (file, name) in &known {
             if !there.contains(file) {
                 self.report.damage.push(format!("{name}: its data file {file} is missing"));
             }
-            if dying.contains(file) {
+            if dying.contains(file) && !undecided.contains(file) {
                 self.report.damage.push(format!("{name}: its data file {file} is to be removed"));
             }
         }
         for file in &there {
-            if !known.contains_key(file) && !dying.contains(file) {
+            let expected = known.contains_key(file) || dying.contains(file);
+            if !expected && !undecided.contains(file) {
                 self.report.damage.push(format!("data file {file} belongs to no database"));
             }
         }
         Ok(())
+    }
+
+    /// Files that prepared transactions have made or given up: whether they belong to a database is
+    /// not decided.
+    fn undecided_files(&self) -> Result<BTreeSet<FileId>> {
+        let txns = &self.core.txns;
+        let mut files = BTreeSet::new();
+        for known in txns.prepared() {
+            let changes = txns.prepared_changes(known.id, &mut |undo| match undo {
+                Undo::CreateFile { file } => drop(files.insert(*file)),
+                Undo::Insert { file: FileId::GRAVEYARD, key } => files.extend(buried_file(key)),
+                _ => {}
+            });
+            changes.map_err(causes::txn)?;
+        }
+        Ok(files)
     }
 
     /// Files of dropped databases, which go as soon as no snapshot reads them.

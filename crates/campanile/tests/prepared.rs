@@ -26,7 +26,11 @@ fn scene() -> Scene {
     let home = dir.path().join("home");
     let env = open(&home);
     let db = env.create_database("db").unwrap();
-    env.run(|txn| db.put(txn, "a", "old").and(db.put(txn, "b", "old"))).unwrap();
+    env.run(|txn| {
+        db.put(txn, "z", vec![9; 30_000])?;
+        db.put(txn, "a", "old").and(db.put(txn, "b", "old"))
+    })
+    .unwrap();
     Scene { _dir: dir, home, env, db }
 }
 
@@ -69,6 +73,7 @@ fn change(scene: &Scene, txn: &mut Transaction) {
     db.put(txn, "a", "new").unwrap();
     let mut child = txn.nested().unwrap();
     db.delete(&mut child, "b").unwrap();
+    db.put(&mut child, "z", "short").unwrap();
     db.put(&mut child, "c", vec![7; 50_000]).unwrap();
     let mut grandchild = child.nested().unwrap();
     db.put(&mut grandchild, "a", "newer").unwrap();
@@ -80,8 +85,8 @@ fn change(scene: &Scene, txn: &mut Transaction) {
     db.put(txn, "e", "new").unwrap();
 }
 
-const BEFORE: &str = "a=old b=old";
-const AFTER: &str = "a=newer c=long e=new";
+const BEFORE: &str = "a=old b=old z=long";
+const AFTER: &str = "a=newer c=long e=new z=short";
 
 #[test]
 fn a_prepared_transaction_is_resolved_in_whatever_life() {
@@ -133,7 +138,8 @@ fn nothing_unresolved_is_visible_and_writers_wait_for_it_after_a_crash_too() {
         assert_eq!(scene.committed(), BEFORE);
         let snapshot = env.snapshot().unwrap();
         assert_eq!(db.get(&snapshot, "c").unwrap(), None);
-        assert_eq!(db.prefix(&snapshot, "").unwrap().rev().count(), 2);
+        assert_eq!(db.prefix(&snapshot, "").unwrap().rev().count(), 3);
+        assert_eq!(db.get(&snapshot, "z").unwrap().map(|value| value.len()), Some(30_000));
         drop(snapshot);
         let patient = || TransactionOptions::new().lock_timeout(Duration::from_millis(20));
         for key in ["a", "b", "c", "e"] {
@@ -179,6 +185,8 @@ fn databases_made_dropped_and_emptied_in_a_prepared_transaction() {
             End::Crash => env.abandon(),
             End::Close => env.close().unwrap(),
         }
+        let report = Environment::options().read_only(true).open(&home).unwrap().verify().unwrap();
+        assert!(report.is_clean(), "{:?}", report.damage);
         let env = open(&home);
         let old = ["both", "dropped", "emptied", "renamed"];
         assert_eq!(env.databases(&env.snapshot().unwrap()).unwrap(), old);
@@ -287,8 +295,8 @@ fn a_global_id_is_free_again_once_resolved_and_each_resolves_its_own() {
             prepared.commit().unwrap();
         }
     }
-    assert_eq!(scene.committed(), "a=3 b=old");
+    assert_eq!(scene.committed(), "a=3 b=old z=long");
     scene = scene.reopen(End::Crash);
     assert!(scene.env.prepared().is_empty());
-    assert_eq!(scene.committed(), "a=3 b=old");
+    assert_eq!(scene.committed(), "a=3 b=old z=long");
 }

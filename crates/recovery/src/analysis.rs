@@ -364,4 +364,87 @@ mod tests {
         assert!(analysis.is_removed(FileId(20)) && analysis.is_removed(FileId(3)));
         assert_eq!(analysis.next_file, FileId(21));
     }
+
+    const T9: TxnId = TxnId(9);
+
+    fn merge(child_last: Lsn) -> Body<'static> {
+        Body::ChildCommit { child: T9, child_last }
+    }
+
+    #[test]
+    fn a_merged_child_shares_its_parents_fate() {
+        let mut analysis = fresh();
+        analysis.follow(at(600), &update(T9, Lsn::NONE)).unwrap();
+        analysis.follow(at(700), &update(T7, Lsn::NONE)).unwrap();
+        assert_eq!(analysis.losers()[0].entry.id, T9, "the child is rolled back first");
+        analysis.follow(at(800), &record(T7, at(700), merge(at(600)))).unwrap();
+        let losers = analysis.losers();
+        assert_eq!(losers.len(), 1);
+        let entry = losers[0].entry;
+        assert_eq!((entry.id, entry.first, entry.last), (T7, at(600), at(800)));
+        let commit = Body::Commit { time_us: 1, durable: Lsn::NONE };
+        analysis.follow(at(900), &record(T7, at(800), commit)).unwrap();
+        assert!(analysis.losers().is_empty());
+    }
+
+    #[test]
+    fn a_child_merged_before_the_checkpoint_needs_no_explanation() {
+        for last in [at(800), at(900)] {
+            let mut analysis = fresh();
+            let (id, first, state) = (T7, at(500), TxnState::Active);
+            let entry = TxnEntry { id, first, last, undo_next: last, state };
+            analysis.adopt_active(entry, &LastWords::default());
+            analysis.follow(at(700), &update(T9, at(500))).unwrap();
+            analysis.follow(at(800), &record(T7, at(600), merge(at(700)))).unwrap();
+            analysis.finish().unwrap();
+            assert_eq!(analysis.losers().len(), 1);
+            assert_eq!(analysis.losers()[0].entry, entry);
+        }
+    }
+
+    #[test]
+    fn a_child_whose_beginning_nobody_recorded_makes_its_parent_unexplained() {
+        let mut analysis = fresh();
+        analysis.follow(at(700), &update(T9, at(500))).unwrap();
+        analysis.follow(at(800), &record(T7, Lsn::NONE, merge(at(700)))).unwrap();
+        assert!(matches!(analysis.finish(), Err(RecoveryError::UnknownTxn { txn: T7, .. })));
+        let other = analysis.follow(at(900), &record(T7, at(800), merge(at(850))));
+        other.unwrap();
+        analysis.follow(at(950), &update(T9, at(900))).unwrap();
+        let torn = analysis.follow(at(990), &record(T7, at(900), merge(at(900))));
+        assert!(matches!(torn, Err(RecoveryError::Contradiction { .. })));
+    }
+
+    #[test]
+    fn a_rollback_inside_a_child_goes_on_there() {
+        let mut analysis = fresh();
+        analysis.follow(at(600), &update(T9, Lsn::NONE)).unwrap();
+        analysis.follow(at(700), &record(T7, Lsn::NONE, merge(at(600)))).unwrap();
+        let (child, merge, within) = (T9, at(700), Lsn::NONE);
+        let enter = Body::EnterChild { child, undo_next: at(600), merge, within };
+        analysis.follow(at(800), &record(T7, at(700), enter)).unwrap();
+        let place = |analysis: &Analysis| {
+            let loser = analysis.losers()[0];
+            (loser.entry.undo_next, loser.within)
+        };
+        assert_eq!(place(&analysis), (at(600), at(800)));
+        let body = undone(Lsn::NONE, at(800));
+        analysis.follow(at(900), &record(T7, at(800), body)).unwrap();
+        assert_eq!(place(&analysis), (Lsn::NONE, at(800)));
+        let body = undone(Lsn::NONE, Lsn::NONE);
+        analysis.follow(at(950), &record(T7, at(900), body)).unwrap();
+        assert_eq!(place(&analysis), (Lsn::NONE, Lsn::NONE));
+    }
+
+    #[test]
+    fn what_follows_a_preparation_says_that_it_is_rolled_back() {
+        let mut analysis = fresh();
+        analysis.follow(at(600), &update(T7, Lsn::NONE)).unwrap();
+        let prepare = Body::Prepare { gid: b"order 66", time_us: 1 };
+        analysis.follow(at(700), &record(T7, at(600), prepare)).unwrap();
+        let body = undone(Lsn::NONE, Lsn::NONE);
+        analysis.follow(at(800), &record(T7, at(700), body)).unwrap();
+        assert_eq!(analysis.prepared().count(), 0);
+        assert_eq!(analysis.losers()[0].entry.last, at(800));
+    }
 }

@@ -468,4 +468,44 @@ mod tests {
         versions.forget(&later, list2);
         assert_eq!(versions.seen(1, FILE, b"k"), Some(Seen::Current));
     }
+
+    #[test]
+    fn a_family_shows_one_image_until_its_outermost_commits() {
+        let versions = Versions::new(1 << 20);
+        let parent = Arc::<Writer>::default();
+        let (child, sibling) = (Writer::nested(&parent), Writer::nested(&parent));
+        let (mut ours, mut theirs) = (VersionList::default(), VersionList::default());
+        let mut others = VersionList::default();
+        versions.publish(&child, &mut theirs, &replace(b"k", b"zero"));
+        child.merge_into(&parent);
+        ours.take_over(theirs);
+        versions.publish(&parent, &mut ours, &replace(b"k", b"one"));
+        versions.publish(&sibling, &mut others, &replace(b"k", b"two"));
+        versions.publish(&sibling, &mut others, &replace(b"l", b"zero"));
+        assert_eq!(versions.seen(9, FILE, b"k"), before("zero"));
+        assert_eq!(ours.keys.len(), 1, "one version a key");
+        versions.forget(&sibling, others);
+        assert_eq!(versions.seen(9, FILE, b"l"), Some(Seen::Current), "the sibling rolled back");
+        assert_eq!(versions.seen(9, FILE, b"k"), before("zero"));
+        parent.publish(5);
+        assert_eq!(versions.seen(4, FILE, b"k"), before("zero"));
+        assert_eq!(versions.seen(5, FILE, b"k"), Some(Seen::Current));
+        versions.forget(&parent, ours);
+        assert_eq!(versions.memory(), 0, "also what was the child's");
+    }
+
+    #[test]
+    fn looked_at_backwards_the_first_image_wins_all_the_same() {
+        let versions = Versions::new(1 << 20);
+        let writer = Arc::<Writer>::default();
+        let mut list = VersionList::default();
+        for old in [&b"newest"[..], b"newer still longer", b"first"] {
+            versions.publish_older(&writer, &mut list, &replace(b"k", old));
+        }
+        assert_eq!(versions.seen(0, FILE, b"k"), before("first"));
+        versions.publish_older(&writer, &mut list, &Undo::Insert { file: FILE, key: b"k" });
+        assert_eq!(versions.seen(0, FILE, b"k"), Some(Seen::Before(Before::Absent)));
+        versions.forget(&writer, list);
+        assert_eq!(versions.memory(), 0);
+    }
 }

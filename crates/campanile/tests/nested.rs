@@ -286,3 +286,132 @@ fn a_parent_that_ends_before_its_children_is_rolled_back_after_them() {
     drop(db);
     env.close().unwrap();
 }
+
+#[test]
+fn siblings_wait_for_each_other_and_go_on_when_the_lock_is_their_parents() {
+    let scene = scene();
+    let parent = scene.env.begin().unwrap();
+    let mut first = parent.nested().unwrap();
+    scene.put(&mut first, &[("k", "first")]);
+    std::thread::scope(|scope| {
+        let (scene, parent) = (&scene, &parent);
+        let second = scope.spawn(move || {
+            let mut second = parent.nested().unwrap();
+            let before = scene.get(&second, "k");
+            scene.put(&mut second, &[("k", "second")]);
+            second.commit().unwrap();
+            before
+        });
+        while scene.env.stats().locks.waiting == 0 {
+            std::thread::yield_now();
+        }
+        first.commit().unwrap();
+        assert_eq!(second.join().unwrap().as_deref(), Some("first"));
+    });
+    parent.commit().unwrap();
+    assert_eq!(scene.committed(), "k=second");
+}
+
+#[test]
+fn a_deadlock_of_siblings_has_one_victim_and_the_parent_goes_on() {
+    let scene = scene();
+    let parent = scene.env.begin().unwrap();
+    let barrier = std::sync::Barrier::new(2);
+    let outcomes: Vec<bool> = std::thread::scope(|scope| {
+        let (scene, parent, barrier) = (&scene, &parent, &barrier);
+        let sides = [("a", "b"), ("b", "a")].map(|(mine, theirs)| {
+            scope.spawn(move || {
+                let mut child = parent.nested().unwrap();
+                scene.put(&mut child, &[(mine, mine)]);
+                barrier.wait();
+                match scene.db.put(&mut child, theirs, mine) {
+                    Ok(_) => child.commit().map(|()| true).unwrap(),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Deadlock, "{error}");
+                        child.abort().map(|()| false).unwrap()
+                    }
+                }
+            })
+        });
+        sides.map(|side| side.join().unwrap()).to_vec()
+    });
+    assert_eq!(outcomes.iter().filter(|committed| **committed).count(), 1);
+    parent.commit().unwrap();
+    let winner = if outcomes[0] { "a=a b=a" } else { "a=b b=b" };
+    assert_eq!(scene.committed(), winner);
+    assert_eq!(scene.env.stats().locks.deadlocks, 1);
+    assert_eq!(scene.env.stats().locks.locks, 0);
+}
+
+#[test]
+fn a_deadlock_with_a_stranger_is_found_through_the_family() {
+    let scene = scene();
+    let mut stranger = scene.env.begin().unwrap();
+    scene.put(&mut stranger, &[("s", "stranger")]);
+    std::thread::scope(|scope| {
+        let scene = &scene;
+        let mut parent = scene.env.begin().unwrap();
+        scene.put(&mut parent, &[("p", "parent")]);
+        let mut child = parent.nested().unwrap();
+        let waits_for_parent = scope.spawn(move || {
+            let result = scene.db.put(&mut stranger, "p", "stranger");
+            result.and_then(|_| stranger.commit()).map_err(|error| error.kind())
+        });
+        while scene.env.stats().locks.waiting == 0 {
+            std::thread::yield_now();
+        }
+        // The stranger waits for the parent, which cannot end before its child.
+        let ours = scene.db.put(&mut child, "s", "child").map_err(|error| error.kind());
+        if ours.is_ok() { child.commit() } else { child.abort() }.unwrap();
+        parent.commit().unwrap();
+        let theirs = waits_for_parent.join().unwrap();
+        let lost = [ours.err(), theirs.err()];
+        assert_eq!(lost.iter().flatten().collect::<Vec<_>>(), [&ErrorKind::Deadlock], "{lost:?}");
+    });
+    assert_eq!(scene.env.stats().locks.locks, 0);
+}
+
+#[test]
+fn what_a_parent_has_scanned_stays_scanned_when_a_child_inserted_there_and_rolled_back() {
+    let scene = scene();
+    let env = &scene.env;
+    env.run(|txn| scene.db.put(txn, "a", "").and(scene.db.put(txn, "z", ""))).unwrap();
+    let parent = env.begin().unwrap();
+    assert_eq!(scene.db.range(&parent, ..).unwrap().count(), 2);
+    let mut child = parent.nested().unwrap();
+    scene.put(&mut child, &[("m", "child")]);
+    child.abort().unwrap();
+    for key in ["b", "m", "n"] {
+        let hasty = campanile::TransactionOptions::new().no_wait(true);
+        let mut other = env.begin_with(hasty).unwrap();
+        let result = scene.db.put(&mut other, key, "phantom");
+        let error = result.expect_err(key);
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{key}: {error}");
+    }
+    assert_eq!(scene.db.range(&parent, ..).unwrap().count(), 2);
+    parent.commit().unwrap();
+}
+
+#[test]
+fn locks_of_a_child_that_rolled_back_are_free_but_for_those_of_its_parent() {
+    let scene = scene();
+    let env = &scene.env;
+    let mut parent = env.begin().unwrap();
+    scene.put(&mut parent, &[("p", "parent")]);
+    let mut child = parent.nested().unwrap();
+    scene.put(&mut child, &[("p", "child"), ("c", "child")]);
+    child.abort().unwrap();
+    let try_put = |key| {
+        let hasty = campanile::TransactionOptions::new().no_wait(true);
+        let mut other = env.begin_with(hasty).unwrap();
+        scene.db.put(&mut other, key, "other").map(drop).map_err(|error| error.kind())
+    };
+    assert_eq!(try_put("c"), Ok(()));
+    assert_eq!(try_put("p"), Err(ErrorKind::WouldBlock));
+    let mut child = parent.nested().unwrap();
+    scene.put(&mut child, &[("c", "child")]);
+    child.commit().unwrap();
+    assert_eq!(try_put("c"), Err(ErrorKind::WouldBlock));
+    parent.commit().unwrap();
+    assert_eq!(try_put("c"), Ok(()));
+}

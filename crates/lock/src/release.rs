@@ -111,7 +111,7 @@ impl LockTable {
 
     /// Who waited for the child waits for the parent now: with a family that works on several
     /// threads that can close a circle although nobody new has begun to wait.
-    fn look_again(&self, parent: OwnerId) {
+    pub(crate) fn look_again(&self, parent: OwnerId) {
         let mut detector = self.detector.lock();
         let family: Vec<OwnerId> = detector
             .waiting

@@ -258,6 +258,7 @@ impl<'e> Tree<'e> {
         self.file == FileId::GRAVEYARD
             || self.txns.is_key_free(self.file, key)
             || planted::is(Bug::GhostPurgedUnderLock)
+            || planted::is(Bug::GhostPurgedEarly)
     }
 
     /// Whether no active transaction changed a page of this LSN and every snapshot sees all of it.

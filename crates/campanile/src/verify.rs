@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use campanile_btree::buried_file;
 use campanile_format::FileId;
 use campanile_format::record::Undo;
-use campanile_txn::{Access, Txn, TxnOptions};
+use campanile_txn::{Txn, TxnOptions};
 use serde::Serialize;
 
 use crate::catalog::Row;
@@ -87,9 +87,8 @@ impl VerifyReport {
 impl Environment {
     /// Checks every page of every database, and the files of the home against the catalog.
     ///
-    /// Waits for running writers to end, and writers wait until it is done. A prepared transaction is
-    /// not waited for in an environment that was opened for reading only, as `db_verify` opens it;
-    /// elsewhere it is like a writer that does not end. Damage is not an error
+    /// Waits for running writers to end, not for transactions that are prepared, and writers wait
+    /// until it is done. Damage is not an error
     /// of this call but what it reports.
     ///
     /// ```
@@ -186,14 +185,10 @@ impl Check<'_> {
     }
 
     /// Locks a file, so that nobody writes there until the check is over. Waits for everybody who
-    /// does to end.
+    /// does to end, but not for transactions that are prepared.
     fn hold_off_writers(&mut self, file: FileId) -> Result<()> {
-        // Where nobody writes, transactions that wait for their coordinator need not be waited for.
-        if self.core.options.read_only {
-            return Ok(());
-        }
-        let locked = self.core.txns.lock_whole(self.txn, file, Access::Read);
-        locked.map(drop).map_err(|error| self.core.explain_lock(causes::txn(error)))
+        let locked = self.core.txns.stop_changes(self.txn, file);
+        locked.map_err(|error| self.core.explain_lock(causes::txn(error)))
     }
 
     /// Checks one tree; returns its entries and pages.

@@ -82,6 +82,12 @@ impl Mode {
     /// A whole, shared, and exclusive locks will be taken inside.
     pub const SIX: Mode = Mode::intention(Part::Shared, Intent::Exclusive);
 
+    /// A whole: exclusive locks will be taken inside, and its structure will change. The gap part of
+    /// a whole stands for its structure: whoever has it exclusively ([`Mode::GAP_X`]) keeps off
+    /// those who change, but nobody who has only promised to, or to read.
+    pub const IX_CHANGING: Mode =
+        Mode { key: Part::None, gap: Part::Shared, intent: Intent::Exclusive };
+
     /// A mode for a key and the gap below it.
     #[must_use]
     pub const fn new(key: Part, gap: Part) -> Mode {
@@ -102,6 +108,12 @@ impl Mode {
             }
             _ => self,
         }
+    }
+
+    /// The same without the gap.
+    #[must_use]
+    pub const fn without_gap(self) -> Mode {
+        Mode { gap: Part::None, ..self }
     }
 
     /// How the key, or the whole, is held.

@@ -224,6 +224,17 @@ impl LockTable {
         self.shard(name).locks.get(&name).map_or(Mode::NONE, |lock| lock.mode_of(owner))
     }
 
+    /// The locks on wholes that `owner` holds, those of its committed children among them.
+    #[must_use]
+    pub fn held_wholes(&self, owner: OwnerId) -> Vec<(LockName, Mode)> {
+        let is_whole = |name: &LockName| *name == LockName::whole(name.space);
+        let held = |known: &crate::owner::Owner| {
+            known.held.iter().copied().filter(is_whole).collect::<Vec<_>>()
+        };
+        let names = self.owners.peek(owner, held).unwrap_or_default();
+        names.into_iter().map(|name| (name, self.holds(owner, name))).collect()
+    }
+
     /// How many locks `owner` holds: for escalation to a lock on the whole.
     #[must_use]
     pub fn held_count(&self, owner: OwnerId) -> usize {

@@ -34,7 +34,8 @@ impl Transactions {
         let no_wait = txn.options.no_wait;
         let files = &mut self.holder(txn).files;
         let Some(known) = files.iter_mut().find(|known| known.file == file) else { return };
-        let mode = if known.mode.intent() == Intent::Exclusive { Mode::X } else { Mode::S };
+        let changes = known.mode.intent() == Intent::Exclusive;
+        let mode = if changes { Mode::X } else { Mode::S };
         let wait = match known.keys >= limit.saturating_mul(WORTH_WAITING) && !no_wait {
             true => Wait::AtMost(LONGEST_WAIT),
             false => Wait::No,

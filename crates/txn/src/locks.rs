@@ -14,7 +14,8 @@ use campanile_format::FileId;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
 use campanile_lock::{
-    Granted, LockError, LockName, LockTable, Mode, OwnerId, OwnerInfo, Part, VictimPolicy, Wait,
+    Granted, Intent, LockError, LockName, LockTable, Mode, OwnerId, OwnerInfo, Part, VictimPolicy,
+    Wait,
 };
 
 use crate::error::TxnError;
@@ -37,7 +38,7 @@ impl Access {
     const fn intention(self) -> Mode {
         match self {
             Access::Read => Mode::IS,
-            Access::Write => Mode::IX,
+            Access::Write => Mode::IX_CHANGING,
         }
     }
 
@@ -206,7 +207,36 @@ impl Transactions {
         if txn.has_whole(file, access) {
             return Ok(false);
         }
-        self.lock_whole_as(txn, file, access.mode())
+        let mode = access.mode().join(access.intention());
+        self.lock_whole_as(txn, file, mode)
+    }
+
+    /// Keeps everybody from changing anything in `file`, keys or structure, until `txn` ends: for a
+    /// check of its pages. Waits for those who do to end; not for readers, and not for prepared
+    /// transactions, which change nothing until they are resolved.
+    pub fn stop_changes(&self, txn: &mut Txn, file: FileId) -> Result<(), TxnError> {
+        self.lock_whole_as(txn, file, Mode::GAP_X).map(drop)
+    }
+
+    /// A transaction is prepared: it keeps its locks, but changes nothing.
+    pub(crate) fn rest(&self, txn: &Txn) {
+        let owner = owner_of(&txn.entry);
+        for (name, mode) in self.locks().held_wholes(owner) {
+            self.locks().downgrade(owner, name, mode.without_gap());
+        }
+    }
+
+    /// A prepared transaction is going to roll back.
+    pub(crate) fn resume_changes(&self, txn: &Txn) -> Result<(), TxnError> {
+        let owner = owner_of(&txn.entry);
+        for (name, mode) in self.locks().held_wholes(owner) {
+            if mode.intent() == Intent::Exclusive || mode.key() == Part::Exclusive {
+                let granted = self.locks().acquire(owner, name, Mode::GAP_S, Wait::Forever);
+                granted
+                    .map_err(|error| self.refused(txn, FileId(name.space), Place::Whole, error))?;
+            }
+        }
+        Ok(())
     }
 
     fn lock_whole_as(&self, txn: &mut Txn, file: FileId, mode: Mode) -> Result<bool, TxnError> {

@@ -108,6 +108,7 @@ impl Transactions {
             return Err(TxnError::BrokenChain { txn: id, at: last, why: "it does not prepare it" });
         };
         let known = PreparedTxn { id, gid: gid.to_vec(), first, last, time_us };
+        self.rest(&txn);
         self.prepared_list.keep(Waiting { txn, known });
         Ok(())
     }
@@ -132,6 +133,7 @@ impl Transactions {
     pub fn abort_prepared(&self, gid: &[u8]) -> Result<(), TxnError> {
         self.poison().check()?;
         let mut txn = self.prepared_list.take(gid)?;
+        self.resume_changes(&txn)?;
         self.roll_back(&mut txn)?;
         let (lsn, _) = self.append(Some(&mut txn), Body::Abort)?;
         self.wal().flush(lsn)?;

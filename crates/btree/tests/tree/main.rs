@@ -4,6 +4,7 @@ mod basics;
 mod bulk;
 mod cursors;
 mod damage;
+mod gaps;
 mod long_values;
 mod model;
 #[cfg(feature = "planted-bugs")]

@@ -73,3 +73,47 @@ fn reads_that_believe_what_changed_under_their_eyes_are_caught() {
     });
     assert!(caught);
 }
+
+/// Whether a test of locks fails with the bug, on whatever thread.
+fn breaks(bug: Bug, test: fn()) -> bool {
+    (0..20).any(|_| planted::with(bug, || catch_unwind(AssertUnwindSafe(test)).is_err()))
+}
+
+#[test]
+fn an_insert_that_does_not_ask_for_its_gap_is_caught() {
+    assert!(breaks(Bug::NextKeyLockMissing, crate::gaps::a_range_that_is_empty_stays_empty));
+    let ends = crate::gaps::a_scan_keeps_phantoms_out_at_both_ends_and_over_leaf_borders;
+    assert!(breaks(Bug::NextKeyLockMissing, ends));
+}
+
+#[test]
+fn a_gap_that_is_not_inherited_is_caught() {
+    let test = crate::gaps::a_key_inserted_into_a_gap_of_ones_own_divides_it;
+    assert!(breaks(Bug::GapNotInherited, test));
+}
+
+#[test]
+fn a_ghost_purged_under_a_lock_is_caught() {
+    let test = crate::gaps::the_ghost_that_ends_a_gap_stays_as_long_as_the_gap_is_locked;
+    assert!(breaks(Bug::GhostPurgedUnderLock, test));
+}
+
+#[test]
+fn a_scan_that_believes_an_old_copy_is_caught() {
+    let waits = crate::gaps::a_scan_waits_for_an_insert_and_then_sees_it;
+    let twice = crate::gaps::ranges_counted_twice_are_the_same_beside_inserts_splits_and_merges;
+    assert!(breaks(Bug::ScanNotValidated, waits) || breaks(Bug::ScanNotValidated, twice));
+}
+
+#[test]
+fn a_victim_that_keeps_a_lock_is_caught() {
+    let rig = Rig::new(Sizes::default());
+    let keeps = || {
+        let mut txn = rig.begin();
+        rig.tree().put(&mut txn, b"k", b"v").unwrap();
+        rig.abort(txn);
+        rig.txns.lock_stats().locks > 0
+    };
+    assert!(!keeps());
+    assert!(planted::with(Bug::VictimKeepsLock, keeps));
+}

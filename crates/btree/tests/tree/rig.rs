@@ -26,11 +26,18 @@ pub struct Sizes {
     pub frames: usize,
     pub log_file_bytes: u32,
     pub version_bytes: usize,
+    pub escalate_after: u64,
 }
 
 impl Default for Sizes {
     fn default() -> Sizes {
-        Sizes { page_bytes: 512, frames: 16, log_file_bytes: 64 << 10, version_bytes: 1 << 20 }
+        Sizes {
+            page_bytes: 512,
+            frames: 16,
+            log_file_bytes: 64 << 10,
+            version_bytes: 1 << 20,
+            escalate_after: 50_000,
+        }
     }
 }
 
@@ -177,6 +184,7 @@ fn open(
     let parts = Parts { poison, clock, wal, store, locks, control_file, control };
     let mut options = TransactionsOptions::default();
     options.version_bytes = sizes.version_bytes;
+    options.escalate_after = sizes.escalate_after;
     let txns = Arc::new(Transactions::open(parts, options));
     let forest = Arc::new(Forest::new());
     txns.set_undo(Arc::clone(&forest) as Arc<_>);

@@ -14,8 +14,13 @@ use campanile_txn::Snapshot;
 use crate::rig::{Dice, Rig, Sizes, times};
 
 /// Memory for versions as slow readers on busy machines need it.
-const SIZES: Sizes =
-    Sizes { page_bytes: 512, frames: 64, log_file_bytes: 256 << 10, version_bytes: 256 << 20 };
+const SIZES: Sizes = Sizes {
+    page_bytes: 512,
+    frames: 64,
+    log_file_bytes: 256 << 10,
+    version_bytes: 256 << 20,
+    escalate_after: u64::MAX,
+};
 
 /// What is known of one key.
 #[derive(Default)]

@@ -8,8 +8,11 @@ use campanile_format::record::Body;
 use campanile_tests::explore::{crash_and_reopen, watched};
 use campanile_tests::life::{End, HOME, Life, read_all, tiny};
 use campanile_tests::oracle::{Failure, Oracle, State};
+use campanile_tests::reopen::open_and_find;
+use campanile_tests::script::{Cast, script};
+use campanile_tests::sessions::{self, Deeds};
 use campanile_tests::workload::{Shape, Step, program};
-use campanile_vfs::sim::{SimDisk, SimOptions};
+use campanile_vfs::sim::{CrashChoice, SimDisk, SimOptions};
 use campanile_wal::{LogSet, RecordBuf, find_end};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -78,6 +81,50 @@ fn random_programs_agree_with_the_model_on_ordinary_pages() {
     for seed in 2000..2000 + programs(20) {
         let shape = Shape { page_bytes: 4096, ..Shape::mixed(800) };
         run(seed, shape, &options);
+    }
+}
+
+/// Several sessions beside each other, with children and prepared transactions: each sees what the
+/// model says at every step, and afterwards the environment holds it, also after a crash.
+fn run_script(seed: u64, cast: Cast, options: &EnvironmentOptions) -> Deeds {
+    let disk = SimDisk::new(SimOptions::new(seed));
+    let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
+    let deeds = sessions::play(&script(seed, cast), &watched(&disk), options, &oracle)
+        .unwrap_or_else(|end| panic!("seed {seed}: {end:?}"));
+    let oracle = oracle.lock().expect("the oracle");
+    let image = disk.reboot(CrashChoice::Nothing);
+    let found = open_and_find(watched(&image), &image, options)
+        .unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+    assert!(found.state == *oracle.newest(), "seed {seed}: content differs");
+    let verdict = oracle.judge_all(&found, Failure::Power);
+    verdict.unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+    deeds
+}
+
+#[test]
+fn sessions_beside_each_other_agree_with_the_model() {
+    let mut all = Deeds::default();
+    for seed in 0..programs(30) {
+        let cast = Cast { sessions: 2 + seed as usize % 4, ..Cast::full(150) };
+        all.add(&run_script(seed, cast, &tiny()));
+    }
+    println!("{all}");
+    assert!(all.blocked > 0 && all.commits > 0, "{all}");
+    assert!(all.children.0 > 0 && all.children.1 > 0, "{all}");
+    assert!(all.resolved.0 > 0 && all.resolved.1 > 0, "{all}");
+}
+
+#[test]
+fn the_same_script_gives_the_same_calls() {
+    for seed in 0..3 {
+        let hash = || {
+            let disk = SimDisk::new(SimOptions::new(seed));
+            let oracle = Arc::new(Mutex::new(Oracle::starting_at(State::new(), vec![])));
+            let end = sessions::play(&script(seed, Cast::full(60)), &disk.host(), &tiny(), &oracle);
+            end.unwrap_or_else(|end| panic!("{end:?}"));
+            disk.trace_hash()
+        };
+        assert_eq!(hash(), hash(), "seed {seed} is not deterministic");
     }
 }
 

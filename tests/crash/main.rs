@@ -128,6 +128,9 @@ fn blocks_ruined_around_unsynced_writes_lose_nothing() {
     campaign_with("ruined blocks", 10, shape, &whole_blocks(), effort);
 }
 
+/// Many scripts with fewer states each.
+const SCRIPTS: Effort = Effort { states: 150, ..EFFORT };
+
 /// Explores scripts of several sessions.
 fn sessions(name: &str, share_percent: u64, cast: Cast, effort: Effort) {
     let total = explore_all(name, share_percent, |seed| {
@@ -136,6 +139,8 @@ fn sessions(name: &str, share_percent: u64, cast: Cast, effort: Effort) {
     let (states, several, deeds) = (total.states, total.several_losers, total.deeds);
     let prepared = total.with_prepared;
     println!("  {several} states with several losers, {prepared} with prepared ones; {deeds}");
+    assert!(cast.sessions == 1 || several * 4 >= states, "too few states with several losers");
+    assert!(cast.sessions == 1 || deeds.beside_others > 0, "no commit beside losers");
     assert!(cast.sessions == 1 || deeds.blocked > 0, "the sessions never met");
     assert!(cast.nested == 0 || deeds.children.0 > 0 && deeds.children.1 > 0, "no children");
     assert!(cast.prepared == 0 || prepared * 20 >= states, "too few prepared transactions");
@@ -143,12 +148,12 @@ fn sessions(name: &str, share_percent: u64, cast: Cast, effort: Effort) {
 
 #[test]
 fn many_losers_and_commits_between_them_lose_nothing() {
-    sessions("three sessions", 15, Cast::full(30), EFFORT);
+    sessions("three sessions", 15, Cast::full(30), SCRIPTS);
 }
 
 #[test]
 fn many_losers_on_torn_sectors_lose_nothing() {
-    let effort = Effort { torn_sectors: true, ..EFFORT };
+    let effort = Effort { torn_sectors: true, ..SCRIPTS };
     let cast = Cast { sessions: 5, acts: 1, catalog: false, ..Cast::full(30) };
     sessions("five sessions, torn sectors", 10, cast, effort);
 }
@@ -164,5 +169,5 @@ fn children_and_prepared_transactions_lose_nothing() {
         prepared: 5,
         ..Cast::full(60)
     };
-    sessions("families", 10, cast, Effort { torn_sectors: true, ..EFFORT });
+    sessions("families", 10, cast, Effort { torn_sectors: true, ..SCRIPTS });
 }

@@ -5,8 +5,9 @@
 #![cfg(feature = "planted-bugs")]
 
 use campanile_format::planted::{self, Bug};
-use campanile_tests::explore::{Effort, explore};
+use campanile_tests::explore::{Effort, explore, explore_story};
 use campanile_tests::life::tiny;
+use campanile_tests::script::{Cast, script};
 use campanile_tests::sweep::{Demand, sweep, sweep_recovery};
 use campanile_tests::workload::Shape;
 use campanile_vfs::sim::{Errno, Fault, FaultRule, SyncFailure, Trigger};
@@ -52,6 +53,18 @@ const SHOWN_BY_CRASHES: &[Bug] = &[
     Bug::FileRemovedBeforeCommit,
 ];
 
+/// Bugs that need several sessions, children or prepared transactions to show.
+const SHOWN_BY_SESSIONS: &[Bug] = &[
+    Bug::OneLoserUndone,
+    Bug::MergedChildUndone,
+    Bug::MergedChildNotUndone,
+    Bug::PreparedRolledBack,
+    Bug::PreparedTakenForCommitted,
+    Bug::PreparedLocksForgotten,
+    Bug::UndoNextWrong,
+    Bug::CompensationSkipped,
+];
+
 // Not here: CleanBeforeSync and FollowerWokenEarly need a second thread between two steps; the
 // tests of `pagestore` and of `wal` catch them.
 
@@ -74,6 +87,18 @@ fn found_by_crashes(seeds: u64) -> Option<String> {
         let tally = explore(seed, shape, &tiny(), torn);
         if let Some(violation) = tally.violations.first() {
             return Some(format!("program {seed}, {} states: {violation}", tally.states));
+        }
+    }
+    None
+}
+
+fn found_by_sessions(seeds: u64) -> Option<String> {
+    for seed in 0..seeds {
+        let effort = Effort { states: 150, torn_sectors: seed % 2 == 1, ..EFFORT };
+        let cast = Cast { sessions: 1 + seed as usize % 4, ..Cast::full(30) };
+        let tally = explore_story(seed, &script(seed, cast), &tiny(), effort);
+        if let Some(violation) = tally.violations.first() {
+            return Some(format!("script {seed}, {} states: {violation}", tally.states));
         }
     }
     None
@@ -125,6 +150,11 @@ fn each_is_found(bugs: &[Bug], search: fn(u64) -> Option<String>) {
 #[test]
 fn every_planted_bug_that_shows_in_a_crash_is_caught() {
     each_is_found(SHOWN_BY_CRASHES, found_by_crashes);
+}
+
+#[test]
+fn every_planted_bug_that_several_transactions_show_is_caught() {
+    each_is_found(SHOWN_BY_SESSIONS, found_by_sessions);
 }
 
 #[test]

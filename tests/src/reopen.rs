@@ -21,7 +21,7 @@ pub fn open_and_find(
 ) -> Result<Found, String> {
     let env = open(host, options)?;
     let found = look_at(&env)?;
-    // Verification waits for whoever changes the trees, so also for what is prepared.
+    // Verification keeps writers out of each database, so it would wait for what is prepared.
     if found.prepared.is_empty() {
         let report = env.verify().map_err(|error| format!("verify failed: {error}"))?;
         if !report.is_clean() {

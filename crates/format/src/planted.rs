@@ -96,6 +96,10 @@ bugs! {
     UndoSkipped,
     /// Undo writes no compensation records.
     CompensationSkipped,
+    /// Recovery rolls back the newest loser and leaves the others.
+    OneLoserUndone,
+    /// Recovery keeps a prepared transaction without its locks.
+    PreparedLocksForgotten,
     /// A compensation record does not name what is left to undo.
     UndoNextWrong,
     /// Abort leaves allocated extents allocated.

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, TxnEntry, TxnState, Undo};
 use campanile_format::{Lsn, TxnId};
 
@@ -36,7 +37,9 @@ impl Transactions {
         let mut versions = std::mem::take(&mut txn.versions);
         let writer = Arc::clone(txn.entry.writer());
         self.walk_back(&mut txn, &mut |txn, undo| {
-            self.lock_again(txn, undo)?;
+            if !planted::is(Bug::PreparedLocksForgotten) {
+                self.lock_again(txn, undo)?;
+            }
             // From the last change to the first: the first image of a key is the one that counts.
             self.versions().publish_older(&writer, &mut versions, undo);
             Ok(())

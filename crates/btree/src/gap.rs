@@ -7,10 +7,10 @@
 //! Why nothing slips through. A scan copies leaves, locks the gap, and then looks whether the
 //! leaves still have the versions of the copies; only then it believes what it has copied.
 //!
-//! * The key above is on the leaf. The insert, with the leaf latched, (1) opens a new version of it,
-//!   (2) asks for the gap, without waiting, (3) inserts. A scan that locks the gap before (2) stops
-//!   the insert there; one that locks it after (2) looks at the version after (1) and copies again,
-//!   which waits for the latch.
+//! * The key above is on the leaf. The insert, with the leaf latched, (1) opens a new version of
+//!   it, (2) asks for the gap, without waiting, (3) inserts. A scan that locks the gap before (2)
+//!   stops the insert there; one that locks it after (2) looks at the version after (1) and copies
+//!   again, which waits for the latch.
 //! * The key above is on a later leaf. The insert, with nothing latched, finds that key, closes the
 //!   gap (locks it exclusively), finds the key once more: from then on it is the key above, because
 //!   nobody can insert below it and, locked, it cannot be purged. The insert follows, and then the

@@ -1,9 +1,9 @@
 //! A leaf in private memory.
 //!
 //! Owns: [`LeafCopy`], what a cursor reads from between two descents. Promises: bytes and
-//! visibility were taken of one state of the page, so they belong together; keys and values handed out are
-//! slices of the copy. Must never: be used for a reader that does not hold what it was taken for
-//! (see [`LeafCopy::is_current`]).
+//! visibility were taken of one state of the page, so they belong together; keys and values handed
+//! out are slices of the copy. Must never: be used for a reader that does not hold what it was
+//! taken for (see [`LeafCopy::is_current`]).
 
 use campanile_format::{Node, PageBytes, PageId, Plain, page};
 use campanile_pagestore::PageVersion;

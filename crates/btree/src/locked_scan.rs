@@ -9,9 +9,9 @@
 //! and is the boundary of a gap as long as it is there. Copy the leaf, lock the entry and the gap
 //! below it, see that the copy is still good (`gap.rs` says why that is enough); a ghost is then
 //! passed for good, a live entry is what was looked for. If the copy is outdated the way is gone
-//! once more, with the lock held: then what it leads to is certain without another look. Upwards, the gap of the first entry beyond
-//! the bound is locked last; downwards, the gap of the first entry above the beginning is locked
-//! first, and each step finds the gap above it locked already.
+//! once more, with the lock held: then what it leads to is certain without another look. Upwards,
+//! the gap of the first entry beyond the bound is locked last; downwards, the gap of the first
+//! entry above the beginning is locked first, and each step finds the gap above it locked already.
 
 use campanile_format::planted::{self, Bug};
 use campanile_pagestore::PageVersion;
@@ -218,7 +218,8 @@ impl Cursor {
                         Step::Outdated => continue 'again,
                         Step::Ghost => {}
                     }
-                    (from.clone_from(&scan.key), inclusive = false);
+                    from.clone_from(&scan.key);
+                    inclusive = false;
                     slot += 1;
                 } else if self.spare.node().upper(&mut fence) {
                     scan.passed.push(self.spare.version());

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Locks`], the locks of single keys. Promises: a lock is asked for with nothing latched,
 //! before the search, and names the key whether it is there or not: one request a read or write,
-//! and a key that was found absent stays absent. Must never: decide about gaps (`gap.rs`, `scan.rs`).
+//! and a key that was found absent stays absent. Must never: decide about gaps (`gap.rs`,
+//! `scan.rs`).
 
 use campanile_txn::{Access, Brief, Isolation, Txn, TxnError};
 

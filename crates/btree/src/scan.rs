@@ -115,7 +115,8 @@ impl Cursor {
         self.down_from_spare(tree, snapshot, end)
     }
 
-    /// The slot in the spare copy, a leaf that `key` belongs to, where the keys from `key` on begin.
+    /// The slot in the spare copy, a leaf that `key` belongs to, where the keys from `key` on
+    /// begin.
     pub(crate) fn spare_begin(&self, key: &[u8], inclusive: bool) -> usize {
         match self.spare.node().search(key) {
             Ok(slot) if !inclusive => slot + 1,

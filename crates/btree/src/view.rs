@@ -8,7 +8,8 @@ use campanile_txn::{Snapshot, Txn};
 /// Whose eyes a read goes through.
 #[derive(Debug)]
 pub enum Reader<'r> {
-    /// A read-write transaction: sees the newest state, own changes included, as its isolation says.
+    /// A read-write transaction: sees the newest state, own changes included, as its isolation
+    /// says.
     Txn(&'r mut Txn),
     /// A snapshot: sees what was committed when it was taken, takes no locks, never waits.
     Snapshot(&'r Snapshot),

@@ -1,9 +1,9 @@
 //! What a reader sees of an entry.
 //!
-//! Owns: the page-LSN filter and the look-up of versions. Promises: asked while the leaf is latched,
-//! or before a glimpse of it is found current, so that the page and the versions belong together (a
-//! version withdrawn after that would make a change look committed that was undone). Must never: be
-//! asked later, nor be believed if the glimpse was not current.
+//! Owns: the page-LSN filter and the look-up of versions. Promises: asked while the leaf is
+//! latched, or before a glimpse of it is found current, so that the page and the versions belong
+//! together (a version withdrawn after that would make a change look committed that was undone).
+//! Must never: be asked later, nor be believed if the glimpse was not current.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -161,7 +161,8 @@ impl<'e> Tree<'e> {
         value: &Value<'_>,
         mode: Mode,
     ) -> Result<Outcome, TreeError> {
-        // Until the new key is there, should it go into a gap that reaches over the end of its leaf.
+        // Until the new key is there, should it go into a gap that reaches over the end of its
+        // leaf.
         let mut closed: Option<ClosedGap> = None;
         let (mut leaf, found) = loop {
             let Some((leaf, found)) = self.leaf_with_room(key, value, mode)? else {

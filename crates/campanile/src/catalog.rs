@@ -170,8 +170,8 @@ pub(crate) fn empty(txn: &Transaction, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Locks a name, taken or not, before it is looked at: whoever only reads it first waits for whoever
-/// does the same.
+/// Locks a name, taken or not, before it is looked at: whoever only reads it first waits for
+/// whoever does the same.
 fn lock_name(txn: &Transaction, name: &str) -> Result<()> {
     txn.write(|core, inner| {
         let catalog = core.tree(FileId::CATALOG);

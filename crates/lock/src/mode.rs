@@ -82,8 +82,8 @@ impl Mode {
     /// A whole, shared, and exclusive locks will be taken inside.
     pub const SIX: Mode = Mode::intention(Part::Shared, Intent::Exclusive);
 
-    /// A whole: exclusive locks will be taken inside, and its structure will change. The gap part of
-    /// a whole stands for its structure: whoever has it exclusively ([`Mode::GAP_X`]) keeps off
+    /// A whole: exclusive locks will be taken inside, and its structure will change. The gap part
+    /// of a whole stands for its structure: whoever has it exclusively ([`Mode::GAP_X`]) keeps off
     /// those who change, but nobody who has only promised to, or to read.
     pub const IX_CHANGING: Mode =
         Mode { key: Part::None, gap: Part::Shared, intent: Intent::Exclusive };

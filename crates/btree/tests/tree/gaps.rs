@@ -259,24 +259,25 @@ pub fn a_scan_waits_for_an_insert_and_then_sees_it() {
 pub fn an_upgrade_that_both_want_has_one_victim() {
     let rig = tens();
     let tree = rig.tree();
-    let (mut old, mut young) = (rig.begin(), rig.begin());
-    tree.get(Reader::Txn(&mut old), &key(300)).unwrap();
+    let (mut elder, mut young) = (rig.begin(), rig.begin());
+    let old = elder.id().0;
+    tree.get(Reader::Txn(&mut elder), &key(300)).unwrap();
     tree.get(Reader::Txn(&mut young), &key(300)).unwrap();
     std::thread::scope(|scope| {
-        let waits = scope.spawn(|| tree.put(&mut old, &key(300), b"old"));
+        let waits = scope.spawn(|| tree.put(&mut elder, &key(300), b"old"));
         while rig.txns.lock_stats().waiting == 0 {
             std::thread::yield_now();
         }
         let error = tree.put(&mut young, &key(300), b"young").unwrap_err();
         let text = error.to_string();
         assert!(text.contains("deadlock") && text.contains("\"00300\""), "{text}");
-        for txn in [young.id()] {
-            assert!(text.contains(&format!("transaction {}", txn.0)), "{text}");
+        for txn in [old, young.id().0] {
+            assert!(text.contains(&format!("transaction {txn}")), "{text}");
         }
         rig.abort(young);
         assert!(waits.join().unwrap().unwrap());
     });
-    rig.commit(old);
+    rig.commit(elder);
 }
 
 #[test]

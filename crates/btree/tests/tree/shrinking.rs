@@ -126,7 +126,7 @@ fn more_ghosts_than_the_queue_holds_are_swept() {
 pub fn b13_a_copy_of_a_leaf_that_was_merged_away_is_not_used_again() {
     let rig = Rig::new(Sizes { frames: 512, ..Sizes::default() });
     let tree = rig.tree();
-    let key = |number: u32| number.to_be_bytes();
+    let key = |number: u32| format!("{number:04}").into_bytes();
     let mut txn = rig.begin();
     for number in 0..200 {
         tree.put(&mut txn, &key(number), &[1; 20]).unwrap();

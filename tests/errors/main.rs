@@ -2,7 +2,8 @@
 //! may not lose what it acknowledged, hang, or go on writing after a failed write or sync.
 
 use campanile_tests::life::tiny;
-use campanile_tests::sweep::{Demand, SweepTally, sweep, sweep_recovery};
+use campanile_tests::script::{Cast, script};
+use campanile_tests::sweep::{Demand, SweepTally, sweep, sweep_recovery, sweep_story};
 use campanile_tests::workload::Shape;
 use campanile_vfs::sim::{Errno, Fault, FaultRule, SyncFailure, Trigger};
 
@@ -130,6 +131,36 @@ fn a_failed_read_loses_nothing() {
 #[test]
 fn failing_metadata_calls_lose_nothing() {
     sweep_all("F8", Fault::MetadataFails);
+}
+
+#[test]
+fn a_failing_call_beside_other_sessions_loses_nothing() {
+    let faults = [
+        ("read", Fault::ReadFails),
+        ("write", Fault::WriteFails(Errno::Eio)),
+        ("sync", Fault::SyncFails(SyncFailure::CacheKeepsNew)),
+        ("reverting sync", Fault::SyncFails(SyncFailure::CacheReverts)),
+        ("late write-out", Fault::WriteOutFails),
+        ("space", Fault::NoSpace),
+        ("metadata", Fault::MetadataFails),
+    ];
+    let mut total = SweepTally::default();
+    let tiny = tiny().open_files(2);
+    for (name, fault) in faults {
+        for (seed, cast) in [(31, Cast::full(20)), (32, Cast { sessions: 4, ..Cast::full(15) })] {
+            let story = script(seed, cast);
+            let rule = |call| FaultRule::new(fault, Trigger::Call(call));
+            total.add(sweep_story(seed, &story, &tiny, stride() * 2, name, rule));
+            let rule = |call| FaultRule::new(fault, Trigger::FromCall(call));
+            total.add(sweep_story(seed, &story, &tiny, stride() * 2, name, rule));
+        }
+    }
+    println!(
+        "{} runs of several sessions with a failing call, the fault struck in {}, ridden out in {}",
+        total.runs, total.struck, total.absorbed
+    );
+    assert!(total.violations.is_empty(), "{}", total.violations[0]);
+    assert!(total.struck > 100, "the faults hardly struck");
 }
 
 #[test]

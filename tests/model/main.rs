@@ -148,7 +148,7 @@ fn the_same_seed_gives_the_same_calls() {
 #[test]
 fn a_clock_that_jumps_both_ways_loses_nothing() {
     let mut compared = 0;
-    for seed in 3000..3000 + programs(20) {
+    for seed in 3000..3000 + programs(60) {
         let disk = SimDisk::new(SimOptions::new(seed));
         let jump = |step: usize| {
             let by = if step.is_multiple_of(2) { 90_000_000 } else { -3_600_000_000 };

@@ -16,6 +16,8 @@ pub fn tiny() -> campanile::EnvironmentOptions {
         .log_file_bytes(16 * 1024)
         .log_block_bytes(512)
         .log_buffer_bytes(2048)
+        // More files than handles: they are parked and opened again all the time.
+        .open_files(3)
         // Background checkpoints come often, while transactions run and pages are dirty.
         .checkpoint_log_bytes(12 * 1024)
 }

@@ -2,16 +2,17 @@
 //! fails, nothing acknowledged is lost, nothing hangs, and an environment whose write or sync
 //! failed says so until it is reopened.
 
-use crate::explore::text_of;
+use crate::explore::{Story, text_of};
 use crate::life::{End, Life};
 use crate::monitor::Monitor;
 use crate::oracle::{Failure, Oracle, State};
+use crate::reopen::{open_and_find, resolve_prepared};
 use crate::workload::{Choices, Shape, Step, program};
 use campanile::EnvironmentOptions;
 use campanile_vfs::sim::{CrashChoice, FaultPlan, FaultRule, Rule, SimDisk, SimOptions};
 use campanile_vfs::{Host, Observed};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a sweep found.
 #[derive(Clone, Debug, Default)]
@@ -145,6 +146,73 @@ pub fn sweep_recovery(
         }
     }
     tally
+}
+
+/// As [`sweep`], for a story of several sessions: the first of them that meets the fault ends it for
+/// all. What is found afterwards, prepared transactions included, is what was promised.
+pub fn sweep_story(
+    seed: u64,
+    story: &dyn Story,
+    options: &EnvironmentOptions,
+    stride: u64,
+    name: &str,
+    rule: impl Fn(u64) -> FaultRule,
+) -> SweepTally {
+    let mut tally = SweepTally::default();
+    let play = |disk: &Arc<SimDisk>, oracle: &Arc<Mutex<Oracle>>| {
+        catch_unwind(AssertUnwindSafe(|| story.play(host(disk), options, oracle)))
+            .unwrap_or_else(|panic| Err(End::Wrong(text_of(&panic))))
+    };
+    let calls = {
+        let disk = SimDisk::new(SimOptions::new(seed));
+        let _ = play(&disk, &new_oracle());
+        disk.calls()
+    };
+    for call in (seed % stride..calls).step_by(stride as usize) {
+        let (disk, oracle) = (SimDisk::new(SimOptions::new(seed)), new_oracle());
+        disk.faults(FaultPlan::none().and(rule(call)));
+        let end = play(&disk, &oracle);
+        tally.runs += 1;
+        tally.struck += u64::from(disk.counters().all().values().any(|count| *count > 0));
+        tally.absorbed += u64::from(end.is_ok());
+        count_late(&disk, &mut tally);
+        let verdict = match end {
+            Err(End::Wrong(what)) => Err(what),
+            Err(End::Error(error)) if !crate::life::is_expected(&error) => {
+                Err(format!("an unexpected error: {error}"))
+            }
+            _ => {
+                let oracle = oracle.lock().unwrap_or_else(PoisonError::into_inner);
+                look_after(&disk, options, &oracle, seed ^ call)
+            }
+        };
+        if let Err(what) = verdict {
+            tally.violations.push(format!("{name}, seed {seed}, call {call}: {what}"));
+        }
+    }
+    tally
+}
+
+/// Takes the power away, judges what is found, and resolves what is prepared.
+fn look_after(
+    disk: &Arc<SimDisk>,
+    options: &EnvironmentOptions,
+    oracle: &Oracle,
+    seed: u64,
+) -> Result<(), String> {
+    let mut choices = Choices::new(seed);
+    let image = disk.reboot(match choices.below(3) {
+        0 => CrashChoice::Nothing,
+        1 => CrashChoice::All,
+        _ => CrashChoice::Subset(choices.draw()),
+    });
+    let found = open_and_find(host(&image), &image, options)?;
+    let k = oracle.judge_all(&found, Failure::Power)?;
+    if found.prepared.is_empty() {
+        return Ok(());
+    }
+    let reborn = image.reboot(CrashChoice::Nothing);
+    resolve_prepared(host, &reborn, options, (oracle, k), &mut choices)
 }
 
 fn recover_twice(

@@ -40,3 +40,46 @@ fn the_same_seed_gives_the_same_schedule() {
     let trace = |seed| campaign::batch(Campaign::Priorities, seed, 12).expect("no violation").trace;
     assert_eq!(trace(77), trace(77));
 }
+
+/// Bugs that one thread alone never shows, and some that it would show after longer: the schedules
+/// must find each within a number of batches.
+#[cfg(all(shuttle, feature = "planted-bugs"))]
+mod planted {
+    use campanile_format::planted::{self, Bug};
+
+    use crate::campaign::{Campaign, batch};
+
+    const BATCHES: u64 = 40;
+
+    fn must_be_found(bugs: &[Bug]) {
+        for bug in bugs {
+            let found = (0..BATCHES).find_map(|number| {
+                let kind = if number % 2 == 0 { Campaign::Random } else { Campaign::Priorities };
+                planted::with(*bug, || batch(kind, 900 + number, 25)).err()
+            });
+            let what = found.unwrap_or_else(|| panic!("planted {bug:?} was not found"));
+            println!("planted {bug:?}: {}", what.chars().take(160).collect::<String>());
+        }
+    }
+
+    #[test]
+    fn planted_bugs_that_take_two_threads_are_found_by_schedules() {
+        must_be_found(&[
+            Bug::FollowerWokenEarly,
+            Bug::CleanBeforeSync,
+            Bug::LocksReleasedBeforeCommit,
+            Bug::SnapshotClockEarly,
+            Bug::VersionsForgottenBeforeUndo,
+        ]);
+    }
+
+    #[test]
+    fn planted_bugs_of_the_log_are_found_by_schedules() {
+        must_be_found(&[
+            Bug::LogSyncSkipped,
+            Bug::AcknowledgedBeforeDurable,
+            Bug::CheckpointRedoTooHigh,
+            Bug::UndoSkipped,
+        ]);
+    }
+}

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile::{Environment, EnvironmentOptions};
+use campanile_sync::plain::{AtomicU64, Ordering};
 use campanile_sync::thread;
 use campanile_tests::explore::{choose, open_and_read};
 use campanile_tests::life::{HOME, tiny};
 use campanile_tests::oracle::{Failure, Rows};
 use campanile_tests::workload::Choices;
-use campanile_vfs::Background;
 use campanile_vfs::sim::{Side, SimDisk, SimOptions};
+use campanile_vfs::{Background, Call, Observed, Observer, Outcome};
 
 use crate::campaign::Tally;
 use crate::ledger::{Fate, Ledger, Promise, founding};
@@ -39,8 +40,32 @@ pub fn prepared_home() -> Home {
     disk.snapshot_files()
 }
 
-/// Calls within which a crash is put.
+/// Calls, or syncs, within which a crash is put.
 const CALLS: u64 = 50;
+const SYNCS: u64 = 8;
+
+/// Takes the power away right before a sync: between what was promised too early and what makes
+/// it true.
+#[derive(Debug)]
+struct CrashAtSync {
+    disk: Arc<SimDisk>,
+    /// Syncs until then, that one included; 0: never.
+    left: AtomicU64,
+}
+
+impl Observer for CrashAtSync {
+    fn before(&self, call: &Call<'_>) {
+        let left = self.left.load(Ordering::Relaxed);
+        if call.kind.is_sync() && left > 0 {
+            self.left.store(left - 1, Ordering::Relaxed);
+            if left == 1 {
+                self.disk.crash();
+            }
+        }
+    }
+
+    fn after(&self, _call: &Call<'_>, _outcome: Outcome<'_>) {}
+}
 
 /// Runs one schedule.
 ///
@@ -56,10 +81,14 @@ pub fn schedule(home: &Home, seed: u64) -> Tally {
     if choices.one_in(10) {
         host.background = Background::Threads;
     }
+    let at_sync = Arc::new(CrashAtSync { disk: Arc::clone(&disk), left: AtomicU64::new(0) });
+    host.vfs = Observed::new(Arc::clone(&host.vfs), Arc::<CrashAtSync>::clone(&at_sync) as _);
     let mut tally = Tally { schedules: 1, ..Tally::default() };
     let env = Environment::open_on(host, Path::new(HOME), options()).expect("a sound home opens");
     let db = env.open_database(DATABASE).expect("it was made");
-    if crashes {
+    if crashes && choices.one_in(2) {
+        at_sync.left.store(1 + choices.below(SYNCS), Ordering::Relaxed);
+    } else if crashes {
         let side = if choices.one_in(2) { Side::Before } else { Side::After };
         disk.crash_at(disk.calls() + choices.below(CALLS), side);
     }

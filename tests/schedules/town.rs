@@ -73,6 +73,9 @@ const TOKENS: u32 = 100;
 
 /// The roles of a run.
 pub fn cast(choices: &mut Choices) -> Vec<Role> {
+    if choices.one_in(5) {
+        return rush(choices);
+    }
     let citizens = 2 + choices.below(2);
     let mut roles: Vec<Role> = (0..citizens)
         .map(|_| Role::Citizen((0..1 + choices.below(3)).map(|_| intent(choices)).collect()))
@@ -86,6 +89,19 @@ pub fn cast(choices: &mut Choices) -> Vec<Role> {
         roles.push(Role::Auditor(1));
     }
     roles
+}
+
+/// Many small commits at once that do not hinder each other: they meet at the log.
+fn rush(choices: &mut Choices) -> Vec<Role> {
+    let small = |choices: &mut Choices| Intent {
+        effects: vec![Effect::Fill { rows: 1, bytes: 20 + choices.below(20) }],
+        durability: Durability::Sync,
+        isolation: Isolation::Serializable,
+        gives_up: false,
+        digresses: false,
+    };
+    let citizens = 3 + choices.below(2);
+    (0..citizens).map(|_| Role::Citizen((0..3).map(|_| small(choices)).collect())).collect()
 }
 
 fn intent(choices: &mut Choices) -> Intent {

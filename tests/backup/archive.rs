@@ -142,8 +142,14 @@ pub fn a_gap_in_the_archive_is_named_and_refused() {
     world.back_up();
     world.fill_log(4);
     world.env.clone().close().unwrap();
+    let whole = backup::catalog_on(&world.host(), repository()).unwrap();
+    assert_eq!((whole.windows.len(), whole.windows[0].ended_by.is_none()), (1, true));
     let missing = archive_dir(1).join(names::log_file(3));
     world.disk.remove(&missing).unwrap();
+    let cut = backup::catalog_on(&world.host(), repository()).unwrap();
+    let why = cut.windows[0].ended_by.as_deref().unwrap();
+    assert!(why.contains("log.0000000003 is missing"), "{why}");
+    assert!(cut.windows[0].to_us < whole.windows[0].to_us);
     let error = world.restore(Target::End, OTHER).unwrap_err();
     assert!(error.to_string().contains("log.0000000003 is missing"), "{error}");
     assert!(error.is_corruption());

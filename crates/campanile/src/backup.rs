@@ -33,6 +33,8 @@ use serde::Serialize;
 
 pub use campanile_backup::Lag;
 
+pub use crate::backup_catalog::{BackupEntry, Catalog, Window, catalog, catalog_on};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::{Lsn, causes, owner};

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod backup;
+mod backup_catalog;
 mod catalog;
 mod catalog_history;
 mod causes;

@@ -9,6 +9,7 @@ pub mod checkpoint;
 pub mod drill;
 pub mod dump;
 pub mod hotbackup;
+pub mod info;
 pub mod load;
 pub mod printlog;
 pub mod recover;
@@ -30,6 +31,7 @@ pub const ALL: &[Program] = &[
     recover::PROGRAM,
     backup::PROGRAM,
     restore::PROGRAM,
+    info::PROGRAM,
     hotbackup::PROGRAM,
     archive::PROGRAM,
     checkpoint::PROGRAM,

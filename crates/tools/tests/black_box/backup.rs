@@ -27,6 +27,8 @@ fn a_home_comes_back_from_backup_and_archive_and_the_window_is_told() {
     put(&scratch, "bob", "50");
     scratch.run("db_archive", &["--now"]).exits(0).says("archived up to");
     std::fs::remove_dir_all(scratch.home()).unwrap();
+    let info = scratch.run("campanile", &["info", "-r", &repository]).exits(0).says("recoverable");
+    assert!(info.out.contains("B=") && info.out.contains("complete at"), "{}", info.out);
 
     let restore = ["restore", "-r", &repository, "-h", &other];
     let dry = [&restore[..], &["--dry-run"]].concat();

@@ -169,7 +169,7 @@ fn of_several_copies_of_a_log_file_the_best_one_is_taken_whatever_it_is_called()
         let from = archive_dir(1).join(names::log_file(number));
         let bytes = world.disk.file_bytes(&from).unwrap();
         put(&world.disk, &salvaged.join(format!("found.{}", 900 - count)), &bytes);
-        put(&world.disk, &salvaged.join(format!("cut.{number}")), &bytes[..bytes.len() / 2 & !7]);
+        put(&world.disk, &salvaged.join(format!("cut.{number}")), &bytes[..(bytes.len() / 2) & !7]);
         // The archive's own copy is damaged in the middle.
         if number % 2 == 0 {
             let mut bad = bytes.clone();

@@ -33,7 +33,7 @@ fn crash_states(disk: &Arc<SimDisk>, work: impl FnOnce()) -> Vec<(u64, Arc<SimDi
     let mut states = Vec::new();
     for (count, point) in points.into_iter().enumerate() {
         if count % stride() == 0 {
-            let choice = CHOICES[count / stride() % CHOICES.len()].clone();
+            let choice = CHOICES[count / stride() % CHOICES.len()];
             states.push((point.call, point.disk.reboot(choice)));
         }
     }

@@ -3,9 +3,9 @@
 //! Owns the step from a backup to an environment that looks as if its owner had just died: the log
 //! is cut where the target lies, a new history begins in a new file, and the control file names
 //! the *backup's* starting point. From there on it is normal recovery, so a crash anywhere in it
-//! needs nothing of its own (R9). Promises that targets which cannot be reached are refused before
+//! needs nothing of its own (R11). Promises that targets which cannot be reached are refused before
 //! anything is written (R1), and that pages of the copy which are later than the target are never
-//! shown (R10). Must never start from any other checkpoint than the one in the label.
+//! shown (R12). Must never start from any other checkpoint than the one in the label.
 
 use std::path::Path;
 use std::sync::Arc;

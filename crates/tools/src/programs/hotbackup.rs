@@ -52,9 +52,9 @@ Copies an environment while its owner goes on working. The copy is a directory t
 many moments: nobody can open it before `db_recover -c` has brought it to one. It can be copied \
 anywhere first, by any means.
 
-With -u, log files written since are added to an earlier copy, again and again, until db_recover -c \
-is run on it. If log files in between were used again, that is refused and the copy stays as it is; \
-an archive (db_archive --to) or a new copy helps.
+With -u, log files written since are added to an earlier copy, again and again, until db_recover \
+-c is run on it. If log files in between were used again, that is refused and the copy stays as it \
+is; an archive (db_archive --to) or a new copy helps.
 
 For copies with names, many generations and a catalog use `campanile backup`.";
 

@@ -27,9 +27,9 @@ struct InfoArgs {
 }
 
 const LONG: &str = "\
-Says what a repository can bring back: for each history the stretches of time from which any moment \
-can be restored, drawn to scale, and the backups. All log files are read, so what is said is proven. \
-A stretch ends where the log ends, is damaged or is missing.";
+Says what a repository can bring back: for each history the stretches of time from which any \
+moment can be restored, drawn to scale, and the backups. All log files are read, so what is said \
+is proven. A stretch ends where the log ends, is damaged or is missing.";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -54,9 +54,9 @@ Transactions that were prepared for a two-phase commit are neither: they are kep
 locked, and printed, until `campanile txn` or the program that owns the home resolves them.
 
 With -c, a copy made by db_hotbackup is brought to one moment: the end of the log in it, or the \
-target given by -t, --lsn or --restore-point. It begins a new timeline then. A home that is no copy \
-does not go back in time: restore a backup for that (campanile restore). There, -c replays all of \
-the log, for data files that were put in from an older copy.
+target given by -t, --lsn or --restore-point. It begins a new timeline then. A home that is no \
+copy does not go back in time: restore a backup for that (campanile restore). There, -c replays \
+all of the log, for data files that were put in from an older copy.
 
 Recovery can be interrupted at any moment and run again. It changes nothing in a home that was \
 closed cleanly. Damage in the middle of the log is never cut: it is refused with file and offset.";

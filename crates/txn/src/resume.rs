@@ -32,7 +32,8 @@ impl Transactions {
     pub fn keep_prepared(&self, found: &TxnEntry) -> Result<(), TxnError> {
         assert!(found.state == TxnState::Prepared, "{} is not prepared", found.id);
         let entry = self.list_found(found, Position::own(found.undo_next), Phase::Prepared);
-        let mut txn = Txn::new(entry, TxnOptions::default());
+        let label = format!("prepared transaction {}", found.id);
+        let mut txn = Txn::new(entry, TxnOptions { label, ..TxnOptions::default() });
         self.register(&mut txn);
         let mut versions = std::mem::take(&mut txn.versions);
         let writer = Arc::clone(txn.entry.writer());

@@ -1,6 +1,6 @@
 //! Families: a nested transaction is not hindered by what its ancestors hold.
 
-use campanile_lock::{Granted, LockName, Mode, OwnerId, OwnerInfo};
+use campanile_lock::{Granted, LockName, Mode, OwnerId, OwnerInfo, Wait};
 
 use crate::harness::{A, B, Scene};
 
@@ -143,4 +143,27 @@ fn an_owner_is_registered_once() {
     let scene = Scene::new();
     scene.table.register(OwnerId(1), OwnerInfo::default());
     scene.table.register(OwnerId(1), OwnerInfo::default());
+}
+
+#[test]
+fn a_key_put_where_an_ancestor_has_scanned_is_scanned_by_it_whatever_becomes_of_the_child() {
+    let scene = Scene::new();
+    scene.take(1, B, Mode::RANGE_S);
+    child(&scene, 11, 1);
+    child(&scene, 111, 11);
+    let (owner, stranger) = (OwnerId(111), OwnerId(2));
+    assert!(scene.table.acquire_instant(owner, B, Mode::GAP_X, Wait::No).unwrap());
+    scene.take(111, A, Mode::X);
+    let waits = scene.queue(2, A, Mode::X);
+    scene.table.inherit_gap(owner, B, A, false).unwrap();
+    scene.table.assert_consistent();
+    assert_eq!(scene.table.holds(OwnerId(1), A), Mode::RANGE_S);
+    assert_eq!(scene.table.holds(OwnerId(11), A), Mode::NONE, "it had not scanned");
+    scene.end(111);
+    scene.end(11);
+    assert!(waits.is_waiting(), "the key is still the parent's");
+    assert!(scene.table.acquire_instant(stranger, A, Mode::GAP_X, Wait::No).is_err());
+    scene.end(1);
+    waits.granted();
+    scene.table.assert_consistent();
 }

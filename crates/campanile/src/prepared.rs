@@ -206,7 +206,7 @@ fn inside<T>(core: &Core, work: impl FnOnce(&Core) -> Result<T>) -> Result<T> {
     done
 }
 
-/// What a prepared transaction retired: known, or, of one of an earlier life, read from its records.
+/// What a prepared transaction retired: known, or, if of an earlier life, read from its records.
 fn retirements(core: &Core, id: TxnId) -> Result<Vec<Retirement>> {
     let known = core.prepared_retirements.lock().get(&id).cloned();
     if let Some(known) = known {

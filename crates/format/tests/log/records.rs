@@ -41,7 +41,8 @@ proptest! {
         kind in 0u8..14,
         payload in prop::collection::vec(any::<u8>(), 0..200),
     ) {
-        let access_method = u8::from([kind::UPDATE, kind::COMPENSATE, kind::COMPENSATE_WITHIN].contains(&kind));
+        let paged = [kind::UPDATE, kind::COMPENSATE, kind::COMPENSATE_WITHIN];
+        let access_method = u8::from(paged.contains(&kind));
         let bytes = with_payload(kind, access_method, 0, &payload);
         if let Ok(record) = Record::decode(&bytes) {
             let mut again = Vec::new();

@@ -58,8 +58,13 @@ fn explore_all(name: &str, share_percent: u64, explore: impl Fn(u64) -> Tally + 
     let total = total.into_inner().expect("the tally");
     report(name, &total);
     assert!(total.violations.is_empty(), "{} violations", total.violations.len());
-    let missed: Vec<_> =
-        total.seen.keys().filter(|site| !total.sites.contains_key(*site)).collect();
+    // A kind of call that few recoveries make may be missed by a small campaign.
+    let often = if total.states < 60_000 { 100 } else { 1 };
+    let missed: Vec<_> = total
+        .seen
+        .iter()
+        .filter(|(site, seen)| **seen >= often && !total.sites.contains_key(*site))
+        .collect();
     assert!(missed.is_empty() || total.states < 10_000, "call sites never crashed at: {missed:?}");
     assert!(total.nested * 5 >= total.states, "too few crashes inside recovery");
     total
@@ -94,25 +99,25 @@ const EFFORT: Effort = Effort {
 
 #[test]
 fn no_crash_loses_a_commit_or_shows_half_of_one() {
-    campaign("mixed programs", 50, Shape::mixed(90), EFFORT);
+    campaign("mixed programs", 40, Shape::mixed(90), EFFORT);
 }
 
 #[test]
 fn torn_sectors_lose_nothing_either() {
     let effort = Effort { torn_sectors: true, ..EFFORT };
-    campaign("torn sectors", 25, Shape::mixed(90), effort);
+    campaign("torn sectors", 20, Shape::mixed(90), effort);
 }
 
 #[test]
 fn large_sectors_that_hold_several_pages_lose_nothing() {
     let effort = Effort { sector_bytes: 4096, ..EFFORT };
-    campaign("4 KiB sectors", 10, Shape::mixed(90), effort);
+    campaign("4 KiB sectors", 5, Shape::mixed(90), effort);
 }
 
 #[test]
 fn long_programs_over_many_log_files_lose_nothing() {
     let shape = Shape { catalog: false, volatile: false, relaxed: false, ..Shape::mixed(400) };
-    campaign("long programs", 15, shape, Effort { states: 600, ..EFFORT });
+    campaign("long programs", 10, shape, Effort { states: 600, ..EFFORT });
 }
 
 #[test]
@@ -131,9 +136,14 @@ fn blocks_ruined_around_unsynced_writes_lose_nothing() {
 /// Many scripts with fewer states each.
 const SCRIPTS: Effort = Effort { states: 150, ..EFFORT };
 
-/// Explores scripts of several sessions.
+/// Explores scripts of several sessions, every fourth on a disk that ruins blocks.
 fn sessions(name: &str, share_percent: u64, cast: Cast, effort: Effort) {
     let total = explore_all(name, share_percent, |seed| {
+        if seed.is_multiple_of(4) {
+            let cast = Cast { page_bytes: 4096, volatile: false, ..cast };
+            let effort = Effort { collateral: true, ..effort };
+            return explore_story(seed, &script(seed, cast), &whole_blocks(), effort);
+        }
         explore_story(seed, &script(seed, cast), &tiny(), effort)
     });
     let (states, several, deeds) = (total.states, total.several_losers, total.deeds);

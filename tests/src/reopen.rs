@@ -21,12 +21,9 @@ pub fn open_and_find(
 ) -> Result<Found, String> {
     let env = open(host, options)?;
     let found = look_at(&env)?;
-    // Verification keeps writers out of each database, so it would wait for what is prepared.
-    if found.prepared.is_empty() {
-        let report = env.verify().map_err(|error| format!("verify failed: {error}"))?;
-        if !report.is_clean() {
-            return Err(format!("verify found: {:?}", report.damage));
-        }
+    let report = env.verify().map_err(|error| format!("verify failed: {error}"))?;
+    if !report.is_clean() {
+        return Err(format!("verify found: {:?}", report.damage));
     }
     disk.crash();
     drop(env);

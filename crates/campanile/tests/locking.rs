@@ -378,3 +378,61 @@ fn two_who_create_one_database_get_the_same() {
     }
     assert!(env.verify().unwrap().is_clean());
 }
+
+#[test]
+fn what_a_parent_has_scanned_stays_so_when_a_child_inserts_there_and_rolls_back() {
+    let env = open(tiny());
+    let db = env.create_database("db").unwrap();
+    env.run(|txn| db.put(txn, "z", "v")).unwrap();
+    let stranger_may = |key: &str| {
+        let mut txn = env.begin_with(TransactionOptions::new().no_wait(true)).unwrap();
+        db.insert(&mut txn, key, "v").is_ok()
+    };
+    for commit in [false, true] {
+        let parent = env.begin().unwrap();
+        assert_eq!(db.range(&parent, ..).unwrap().count(), 1);
+        let mut child = parent.nested().unwrap();
+        db.insert(&mut child, "m", "v").unwrap();
+        if commit {
+            child.commit().unwrap()
+        } else {
+            child.abort().unwrap()
+        }
+        assert!(!stranger_may("a") && !stranger_may("n"), "a phantom; committed: {commit}");
+        parent.abort().unwrap();
+        assert!(stranger_may("a") && stranger_may("n"));
+    }
+}
+
+#[test]
+fn a_prepared_transaction_keeps_its_keys_in_any_life_and_hinders_no_check() {
+    let host = Host::memory();
+    let env = Environment::open_on(host.clone(), HOME, tiny()).unwrap();
+    let db = env.create_database("db").unwrap();
+    env.run(|txn| db.put(txn, "k", "old")).unwrap();
+    let mut txn = env.begin().unwrap();
+    db.put(&mut txn, "k", "new").unwrap();
+    db.put(&mut txn, "inserted", "new").unwrap();
+    drop(txn.prepare(b"gid").unwrap());
+    let holds = |env: &Environment| {
+        let db = env.open_database("db").unwrap();
+        for key in ["k", "inserted"] {
+            let mut txn = env.begin_with(TransactionOptions::new().no_wait(true)).unwrap();
+            assert_eq!(db.put(&mut txn, key, "x").unwrap_err().kind(), ErrorKind::WouldBlock);
+        }
+        let mut txn = env.begin_with(TransactionOptions::new().no_wait(true)).unwrap();
+        assert!(env.drop_database_in(&mut txn, "db").is_err());
+        drop(txn);
+        assert!(env.verify().unwrap().is_clean());
+        env.run(|txn| db.put(txn, "other", "v")).unwrap();
+    };
+    holds(&env);
+    env.abandon();
+    let env = Environment::open_on(host, HOME, tiny()).unwrap();
+    holds(&env);
+    env.abort_prepared(b"gid").unwrap();
+    let db = env.open_database("db").unwrap();
+    env.run(|txn| db.put(txn, "inserted", "free")).unwrap();
+    assert_eq!(db.get(&env.snapshot().unwrap(), "k").unwrap().unwrap(), b"old");
+    assert!(env.verify().unwrap().is_clean());
+}

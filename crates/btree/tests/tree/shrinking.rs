@@ -137,7 +137,7 @@ pub fn b13_a_copy_of_a_leaf_that_was_merged_away_is_not_used_again() {
     // The last leaf stays as it is, until its neighbour, which lost everything, takes it in.
     let before = rig.verify().stats.leaf_pages;
     let mut txn = rig.begin();
-    for number in 0..180 {
+    for number in 0..195 {
         tree.delete(&mut txn, &key(number)).unwrap();
     }
     rig.commit(txn);

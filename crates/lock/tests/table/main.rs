@@ -2,6 +2,7 @@
 
 mod deadlock;
 mod family;
+mod gap;
 mod harness;
 mod model;
 mod modes;

@@ -1,10 +1,10 @@
 //! Point in time: every place in the log, every moment of a commit, and what lies beyond.
 
 use campanile::restore::{RestoreOptions, Target};
-use campanile::{ErrorKind, Lsn, inspect};
+use campanile::{Environment, ErrorKind, Lsn, inspect};
 use std::path::Path;
 
-use crate::world::{HOME, OTHER, World, assert_same, contents, log_dir, restore_with};
+use crate::world::{HOME, OTHER, World, assert_same, contents, log_dir, options, restore_with};
 
 /// A history with its first backup early, and its log in reach.
 fn history(seed: u64, files: u32) -> World {
@@ -194,4 +194,31 @@ fn times_go_by_position_when_the_clock_stepped_back() {
     assert!(world.newest() != before);
     restore(&world, Target::Time { us, inclusive: true }, OTHER).unwrap();
     assert_same(&contents(&world.disk, OTHER), &before, "before the clock stepped back");
+}
+
+#[test]
+fn a_transaction_that_was_prepared_at_the_target_comes_back_prepared() {
+    let mut world = history(26, 1);
+    let before = world.newest();
+    let name = before.keys().next().unwrap().clone();
+    let mut txn = world.env.begin().unwrap();
+    let db = world.env.open_database_in(&mut txn, &name).unwrap();
+    db.put(&mut txn, "order", "66").unwrap();
+    drop(txn.prepare(b"order 66").unwrap());
+    let at = world.env.restore_point("between prepare and commit").unwrap();
+    world.env.commit_prepared(b"order 66").unwrap();
+    world.burst(5);
+    for (home, commits) in [("/committed", true), ("/aborted", false)] {
+        restore(&world, Target::Lsn { at, inclusive: true }, home).unwrap();
+        let env = Environment::open_on(world.host(), home, options()).unwrap();
+        assert_eq!(env.prepared().len(), 1, "it waits for its coordinator");
+        if commits {
+            env.commit_prepared(b"order 66").unwrap();
+        } else {
+            env.abort_prepared(b"order 66").unwrap();
+        }
+        let snapshot = env.snapshot().unwrap();
+        let db = env.open_database(&name).unwrap();
+        assert_eq!(db.get(&snapshot, "order").unwrap().is_some(), commits);
+    }
 }

@@ -88,8 +88,7 @@ impl Environment {
     /// Checks every page of every database, and the files of the home against the catalog.
     ///
     /// Waits for running writers to end, not for transactions that are prepared, and writers wait
-    /// until it is done. Damage is not an error
-    /// of this call but what it reports.
+    /// until it is done. Damage is not an error of this call but what it reports.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

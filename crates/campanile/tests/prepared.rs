@@ -105,6 +105,8 @@ fn a_prepared_transaction_is_resolved_in_whatever_life() {
             assert_eq!(prepared.len(), 1, "{ends:?}");
             assert_eq!((prepared[0].id, prepared[0].gid.as_slice()), (id, &b"order 66"[..]));
             assert_eq!(scene.committed(), BEFORE);
+            let report = scene.env.verify().unwrap();
+            assert!(report.is_clean(), "{:?}", report.damage);
             if commit {
                 scene.env.commit_prepared(b"order 66").unwrap();
             } else {

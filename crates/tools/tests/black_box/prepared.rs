@@ -37,6 +37,7 @@ fn they_are_printed_by_recovery_and_statistics() {
         assert!(stat.out.contains("log kept from"), "{}", stat.out);
         let json = scratch.run("db_stat", &["--json"]).exits(0).json();
         assert_eq!(json["prepared"].as_array().unwrap().len(), 2);
+        scratch.run("db_verify", &[]).exits(0);
         let dry = scratch.run("db_recover", &["--dry-run"]).exits(0);
         dry.says("prepared, waits for its coordinator: \"order 66\"");
         for _ in 0..2 {

@@ -102,6 +102,12 @@ impl Retired {
         }
     }
 
+    /// Waits for a commit that is being published: it has given its locks back before that, and who
+    /// got one of them must see what it retired.
+    pub fn await_publication(&self) {
+        drop(self.files.read());
+    }
+
     /// The generation that a transaction sees: whatever is committed.
     pub fn newest(&self) -> u64 {
         self.generation.load(Ordering::Acquire)

@@ -359,10 +359,11 @@ impl Transaction {
                 let now = core.retired.resolve(file, newest, &self.family.seen_retired());
                 let Some(now) = now else { return Ok(None) };
                 let first = core.txns.lock_file(&mut state.txn, now, Access::Read);
-                // Whoever we waited for may have dropped it: look again.
                 if !first.map_err(|error| core.explain_lock(causes::txn(error)))? {
                     return Ok(Some(now));
                 }
+                // Whoever we waited for may have dropped or emptied it: look again.
+                core.retired.await_publication();
             }
         })
     }

@@ -173,6 +173,32 @@ fn a_hot_key_that_many_count_up_misses_no_one() {
     assert_eq!(amount(&count), threads * 100);
 }
 
+/// Whoever reads first and writes then meets others who do the same: one of each two must give way,
+/// and gets through all the same, because it comes back stronger.
+#[test]
+fn losers_of_deadlocks_get_through_when_they_are_run_again() {
+    let env = open(tiny());
+    let db = env.create_database("db").unwrap();
+    let threads = 32;
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    env.run(|txn| {
+                        let old = db.get(txn, "hot")?.map_or(0, |v| amount(&v));
+                        thread::yield_now();
+                        db.put(txn, "hot", (old + 1).to_le_bytes())
+                    })
+                    .unwrap();
+                }
+            });
+        }
+    });
+    let count = db.get(&env.snapshot().unwrap(), "hot").unwrap().unwrap();
+    assert_eq!(amount(&count), threads * 50);
+    assert!(env.stats().locks.deadlocks > 0, "nobody met anybody");
+}
+
 #[test]
 fn writers_of_different_keys_do_not_wait() {
     let env = open(tiny());

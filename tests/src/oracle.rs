@@ -7,8 +7,8 @@
 //! O3  A commit that was issued but not acknowledged may be there or not, but whole.
 //! O4  After the crash of the process alone, what was handed to the operating system is there too.
 //! O5  A database that is not durable is empty after recovery; after a clean close it is whole.
-//! O6  Preparing and resolving are issued and acknowledged as commits are. The prepared transactions
-//!     that are found are those of the same state k; nothing of them shows in its content.
+//! O6  Preparing and resolving are issued and acknowledged as commits are. The transactions that
+//!     are found prepared are those of the same state k; nothing of them shows in its content.
 
 use crate::change::{self, Change};
 use std::collections::{BTreeMap, BTreeSet};

@@ -17,7 +17,8 @@ pub use crate::checked_mutex::{Mutex, MutexGuard};
 pub use crate::checked_rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use crate::checked_word::WaitWord;
 
-/// Hashes without a secret: a schedule is repeated in another process. See `std::hash::RandomState`.
+/// Hashes without a secret: a schedule is repeated in another process. See
+/// `std::hash::RandomState`.
 pub type RandomState = std::hash::BuildHasherDefault<std::hash::DefaultHasher>;
 
 /// Atomics: every access is a point where another thread may run.

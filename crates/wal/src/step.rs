@@ -20,9 +20,10 @@ use crate::wal::Wal;
 const IDLE_US: u64 = 20_000;
 
 impl Wal {
-    /// Does one piece of background work: makes durable what somebody wants to be, fills the present file and the next ones with zeros ahead
-    /// of the log, gives disk space back, and, if nothing was appended since the call before, makes
-    /// the log durable and lets it say so. True if something was done.
+    /// Does one piece of background work: makes durable what somebody wants to be, fills the present
+    /// file and the next ones with zeros ahead of the log, gives disk space back, and, if nothing
+    /// was appended since the call before, makes the log durable and lets it say so. True if
+    /// something was done.
     ///
     /// With threads, one of them calls this every few milliseconds, and again at once as long as
     /// it answers true.

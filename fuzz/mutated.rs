@@ -62,9 +62,9 @@ fn sample() -> &'static Sample {
         let mut running = env.begin().expect("begins");
         put(&env, &mut running, &mut State::new(), "rows", b"key 000", b"never committed");
         env.step().expect("background work");
-        std::mem::forget(running);
-        env.abandon();
         disk.crash();
+        env.abandon();
+        drop(running);
         let disk = disk.reboot(CrashChoice::All);
         let files = disk.snapshot_files().into_keys().map(|path| Path::new("/").join(path));
         let mut files: Vec<PathBuf> = files.collect();

@@ -19,6 +19,7 @@ use campanile_vfs::{FileLock, Host, Poison};
 use crate::causes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gate::{Gate, closed};
+use crate::live::Publisher;
 use crate::options::EnvironmentOptions;
 use crate::retired::{Retired, Retirement};
 
@@ -41,6 +42,8 @@ pub(crate) struct Core {
     pub archiver: Mutex<Option<Archiver>>,
     /// What the databases of which a handle was made are called: for messages.
     pub names: RwLock<HashMap<FileId, Arc<str>>>,
+    /// Publishes live figures.
+    pub publisher: Publisher,
     /// Held as long as the environment is open.
     pub lock: Mutex<Option<Box<dyn FileLock>>>,
 }

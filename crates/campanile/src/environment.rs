@@ -12,6 +12,7 @@ use campanile_sync::Mutex;
 use campanile_txn::CheckpointKind;
 use campanile_vfs::{Background, Host};
 
+use crate::activity::Activity;
 use crate::catalog;
 use crate::core::Core;
 use crate::database::Database;
@@ -323,6 +324,22 @@ impl Environment {
     /// error.
     pub fn wait_durable(&self, lsn: Lsn) -> Result<()> {
         ticket::wait_durable(self.core(), lsn)
+    }
+
+    /// What goes on now: which transactions run, for how long, with which locks, and who waits for
+    /// whom; the oldest snapshot; who keeps the log from being used again.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let env = campanile::Environment::open(dir.path())?;
+    /// let txn = env.begin()?;
+    /// let activity = env.activity();
+    /// assert_eq!(activity.transactions[0].id, txn.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        Activity::of(self.core())
     }
 
     /// What the environment has done since it was opened, and how full it is.

@@ -15,7 +15,7 @@ use campanile_recovery::Outcome;
 use campanile_txn::log_distance;
 use campanile_vfs::{Host, Open, Vfs};
 use campanile_wal::ControlFile;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use crate::inspect::log::{LogOptions, LogRecord, LogRecords, log, log_on, parse_lsn};
 pub use crate::inspect::prepared::{prepared, prepared_on};
@@ -23,7 +23,7 @@ pub use crate::owner::Owner;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
-use crate::{Lsn, RecoveryReport, causes, owner, start};
+use crate::{LiveFigures, Lsn, RecoveryReport, causes, live, owner, start};
 
 /// In what state a home is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -157,6 +157,34 @@ pub fn home_on(host: &Host, home: impl AsRef<Path>) -> Result<HomeInfo> {
     })
 }
 
+/// What the process that owns the home in the directory `home` last published of itself, or the
+/// last owner if there is none now: compare [`LiveFigures::pid`] and the time. `None` if there is
+/// nothing, or nothing that this build understands. Works beside a running owner.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let home = dir.path();
+/// use campanile::inspect;
+///
+/// let env = campanile::Environment::open(home)?;
+/// # for _ in 0..1000 {
+/// #     if inspect::live(home)?.is_some() { break; }
+/// #     std::thread::sleep(std::time::Duration::from_millis(10));
+/// # }
+/// let figures = inspect::live(home)?.expect("soon after opening");
+/// assert_eq!(figures.pid, std::process::id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn live(home: impl AsRef<Path>) -> Result<Option<LiveFigures>> {
+    live_on(&Host::os(), home)
+}
+
+/// What the owner of a home on another host published.
+pub fn live_on(host: &Host, home: impl AsRef<Path>) -> Result<Option<LiveFigures>> {
+    let read = live::read(host, home.as_ref());
+    read.map_err(|error| Error::io("reading the live figures", error))
+}
+
 /// What opening the home in the directory `home` would have to recover; `None` if it was closed
 /// cleanly. Reads the log and changes nothing.
 ///
@@ -208,6 +236,11 @@ fn files(vfs: &dyn Vfs, dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<Ve
 
 pub(crate) fn lsn_as_text<S: Serializer>(lsn: &Lsn, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(lsn)
+}
+
+pub(crate) fn lsn_from_text<'de, D: Deserializer<'de>>(from: D) -> Result<Lsn, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_lsn(&text).ok_or_else(|| serde::de::Error::custom("not a position in the log"))
 }
 
 fn optional_lsn_as_text<S: Serializer>(

@@ -54,7 +54,10 @@ impl Keeper {
         })?;
         keeper
             .spawn(core, "campanile-pages", |core| core.txns.step().map_err(crate::causes::txn))?;
-        keeper.spawn(core, "campanile-clean", Core::clean)?;
+        keeper.spawn(core, "campanile-clean", |core| {
+            core.publish();
+            core.clean()
+        })?;
         if core.archives() {
             keeper.spawn(core, "campanile-archive", Core::archive)?;
         }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod activity;
 pub mod backup;
 mod backup_catalog;
 mod catalog;
@@ -17,6 +18,7 @@ mod gate;
 pub mod inspect;
 mod keeper;
 mod key_range;
+mod live;
 mod load;
 mod nested;
 mod options;
@@ -38,6 +40,7 @@ mod transaction_options;
 mod verify;
 mod view;
 
+pub use activity::{ActiveTransaction, Activity, LockWait, LogHold, OldestSnapshot};
 pub use campanile_format::Lsn;
 pub use campanile_recovery::RecoveryReport;
 pub use cursor::{Cursor, CursorMut};
@@ -46,6 +49,7 @@ pub use dump::{DumpOptions, DumpReport};
 pub use environment::{Checkpoint, Environment, Health};
 pub use error::{Error, ErrorKind, Result};
 pub use key_range::KeyRange;
+pub use live::LiveFigures;
 pub use load::{LoadOptions, LoadReport, LoadedDatabase};
 pub use nested::Nested;
 pub use options::{DatabaseOptions, Durability, EnvironmentOptions, VictimPolicy};

@@ -33,6 +33,8 @@ pub struct EnvironmentOptions {
     pub(crate) page_bytes: u32,
     pub(crate) cache_bytes: usize,
     pub(crate) log_file_bytes: u32,
+    pub(crate) slow_lock_wait: Option<Duration>,
+    pub(crate) live_stats: Option<Duration>,
     pub(crate) log_block_bytes: u32,
     pub(crate) power_safe_overwrite: bool,
     pub(crate) log_buffer_bytes: usize,
@@ -65,6 +67,8 @@ impl Default for EnvironmentOptions {
             page_bytes: 8192,
             cache_bytes: 256 << 20,
             log_file_bytes: 64 << 20,
+            slow_lock_wait: Some(Duration::from_secs(1)),
+            live_stats: Some(Duration::from_secs(1)),
             log_block_bytes: 4096,
             power_safe_overwrite: false,
             log_buffer_bytes: 4 << 20,
@@ -128,6 +132,22 @@ impl EnvironmentOptions {
     /// Length of a log file (default 64 MiB). Fixed when the home is created.
     pub fn log_file_bytes(mut self, bytes: u32) -> EnvironmentOptions {
         self.log_file_bytes = bytes;
+        self
+    }
+
+    /// A wait for a lock that lasts longer than this is told as a `tracing` event of level WARN,
+    /// once, with who waits, for what and for whom, and counted in
+    /// [`LockStats::slow_waits`](crate::LockStats) (default one second). `None`: never.
+    pub fn slow_lock_wait(mut self, limit: Option<Duration>) -> EnvironmentOptions {
+        self.slow_lock_wait = limit;
+        self
+    }
+
+    /// How often the figures of [`Environment::stats`] and [`Environment::activity`] are written
+    /// into the home, where `db_stat` finds them (default every second while anything happens).
+    /// The file is small, never synced and never needed. `None`: never.
+    pub fn live_stats(mut self, interval: Option<Duration>) -> EnvironmentOptions {
+        self.live_stats = interval;
         self
     }
 

@@ -24,6 +24,7 @@ use campanile_vfs::{Background, FileLock, Host, Vfs};
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
 use crate::gate::Gate;
+use crate::live::Publisher;
 use crate::options::{EnvironmentOptions, PAGE_BYTES_MIN_TEST};
 use crate::overlay::OverlayVfs;
 use crate::progress::Progress;
@@ -162,6 +163,8 @@ pub(crate) fn open(
         gate: Gate::default(),
         cleaning: Mutex::new(()),
         names: RwLock::default(),
+        upkeep: RwLock::new(()),
+        publisher: Publisher::default(),
         lock: Mutex::new(lock),
         options,
     };
@@ -258,6 +261,7 @@ fn open_options(options: &EnvironmentOptions) -> OpenOptions {
         power_safe_overwrite: options.power_safe_overwrite,
         log_buffer_bytes: options.log_buffer_bytes,
         locks: LockOptions {
+            slow_wait: options.slow_lock_wait,
             default_timeout: options.lock_timeout,
             victim: options.victim.inner(),
             ..LockOptions::default()

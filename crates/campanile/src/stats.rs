@@ -8,7 +8,7 @@ use campanile_lock::LockStats as LockCounts;
 use campanile_pagestore::StoreStats as StoreCounts;
 use campanile_txn::TxnStats as TxnCounts;
 use campanile_wal::WalStats as WalCounts;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::core::Core;
 
@@ -98,7 +98,8 @@ macro_rules! figures {
         $($(#[$field_doc:meta])* $field:ident,)*
     }) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)]
         #[non_exhaustive]
         pub struct $name { $($(#[$field_doc])* pub $field: u64,)* }
 
@@ -125,6 +126,11 @@ figures! {
         group_members_max,
         /// Syncs of log files in all.
         syncs,
+        /// Ends of physical blocks given up; see
+        /// [`power_safe_overwrite`](crate::EnvironmentOptions::power_safe_overwrite).
+        pads,
+        /// Their bytes.
+        pad_bytes,
         /// Switches to another log file.
         rotations,
         /// Switches that had to wait because no file was ready.
@@ -196,6 +202,13 @@ figures! {
         requests,
         /// Requests that had to wait.
         waits,
+        /// Waits that lasted longer than
+        /// [`slow_lock_wait`](crate::EnvironmentOptions::slow_lock_wait).
+        slow_waits,
+        /// Microseconds spent in waits that are over.
+        waited_us,
+        /// The longest of them.
+        longest_wait_us,
         /// Waits that ended by time.
         timeouts,
         /// Deadlocks that were broken.
@@ -218,7 +231,7 @@ figures! {
 /// assert_eq!(env.stats().transactions.committed, before + 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct EnvironmentStats {
     /// The log.

@@ -22,6 +22,8 @@ pub const ARCHIVE: &str = "archive";
 pub const RESTORING: &str = "restoring";
 /// The file whose lock makes one process the owner of the home.
 pub const LOCK: &str = "campanile.lock";
+/// What the owner of the home publishes of itself; nobody needs it.
+pub const LIVE_STATS: &str = "campanile.stats";
 /// Suffix of a file that is being made and does not count yet.
 pub const UNFINISHED_SUFFIX: &str = ".tmp";
 

@@ -13,6 +13,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use campanile_sync::time::Instant;
+
 use crate::name::LockName;
 use crate::options::VictimPolicy;
 use crate::owner::OwnerId;
@@ -23,6 +25,7 @@ use crate::ticket::Ticket;
 pub(crate) struct WaitingFor {
     pub name: LockName,
     pub ticket: Arc<Ticket>,
+    pub since: Instant,
 }
 
 /// What victim selection knows of an owner in a circle.

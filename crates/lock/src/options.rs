@@ -16,6 +16,8 @@ pub struct LockOptions {
     pub victim: VictimPolicy,
     /// Seed of [`VictimPolicy::Random`].
     pub seed: u64,
+    /// A wait that lasts longer than this is counted as slow, and told as an event when it does.
+    pub slow_wait: Option<Duration>,
 }
 
 impl Default for LockOptions {
@@ -25,6 +27,7 @@ impl Default for LockOptions {
             default_timeout: None,
             victim: VictimPolicy::Youngest,
             seed: 0x2545_f491_4f6c_dd1d,
+            slow_wait: Some(Duration::from_secs(1)),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use campanile_sync::Mutex;
 use campanile_sync::atomic::{AtomicU64, Ordering};
+use campanile_sync::time::Instant;
 
 use crate::name::{LockName, SpreadBuild};
 
@@ -53,6 +54,8 @@ pub(crate) struct Owner {
     pub children: Vec<OwnerId>,
     /// Order of registration: larger is younger.
     pub started: u64,
+    /// When that was.
+    pub since: Instant,
     /// Changes that aborting the owner would throw away.
     pub writes: u64,
     /// Every name that the owner has a grant on, each once.
@@ -118,6 +121,7 @@ impl Owners {
             ancestors,
             children: Vec::new(),
             started,
+            since: Instant::now(),
             writes: 0,
             held: Vec::new(),
             ending: false,

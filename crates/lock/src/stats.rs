@@ -19,6 +19,12 @@ pub struct LockStats {
     pub would_block: u64,
     /// Waits that ended by time.
     pub timeouts: u64,
+    /// Waits that lasted longer than [`LockOptions::slow_wait`](crate::LockOptions::slow_wait).
+    pub slow_waits: u64,
+    /// Time spent in waits that are over, in microseconds.
+    pub waited_us: u64,
+    /// The longest wait that is over, in microseconds.
+    pub longest_wait_us: u64,
     /// Deadlocks found; each had one victim.
     pub deadlocks: u64,
     /// Owners known now.
@@ -40,6 +46,9 @@ impl LockStats {
         self.waits += other.waits;
         self.would_block += other.would_block;
         self.timeouts += other.timeouts;
+        self.slow_waits += other.slow_waits;
+        self.waited_us += other.waited_us;
+        self.longest_wait_us = self.longest_wait_us.max(other.longest_wait_us);
         self.deadlocks += other.deadlocks;
         self.locks += other.locks;
         self.grants += other.grants;

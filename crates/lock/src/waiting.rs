@@ -34,21 +34,65 @@ impl LockTable {
         let owner = request.owner;
         {
             let mut detector = self.detector.lock();
-            let waiting = WaitingFor { name, ticket: Arc::clone(ticket) };
+            let waiting = WaitingFor { name, ticket: Arc::clone(ticket), since: begun };
             let before = detector.waiting.insert(owner, waiting);
             assert!(before.is_none(), "lock owner {owner} waits for two locks at once");
             self.break_circles(&mut detector, owner);
         }
         let deadline = timeout.and_then(|timeout| begun.checked_add(timeout));
-        let outcome = match ticket.wait(deadline) {
+        let outcome = match self.sleep(request, name, ticket, begun, deadline) {
             Some(outcome) => outcome,
             None => self.give_up(request, name, ticket, begun.elapsed()),
         };
         self.detector.lock().waiting.remove(&owner);
+        self.note_wait(name, begun.elapsed());
         match outcome {
             Outcome::Granted => Ok(()),
             Outcome::Refused(error) => Err(error),
         }
+    }
+
+    /// Sleeps until settled or until `deadline`; tells of it if that takes long.
+    fn sleep(
+        &self,
+        request: &Request,
+        name: LockName,
+        ticket: &Arc<Ticket>,
+        begun: Instant,
+        deadline: Option<Instant>,
+    ) -> Option<Outcome> {
+        let slow = self.options.slow_wait.and_then(|slow| begun.checked_add(slow));
+        let Some(slow) = slow.filter(|slow| deadline.is_none_or(|deadline| *slow < deadline))
+        else {
+            return ticket.wait(deadline);
+        };
+        let outcome = ticket.wait(Some(slow));
+        if outcome.is_some() {
+            return outcome;
+        }
+        let blocker = self.shard(name).locks.get(&name).and_then(|lock| {
+            let place = lock.place_of(ticket)?;
+            lock.first_blocker(request, place)
+        });
+        tracing::warn!(
+            owner = self.owners.label(request.owner),
+            lock = %name,
+            mode = %request.mode,
+            holder = blocker.map(|blocker| self.owners.label(blocker)),
+            waited_ms = begun.elapsed().as_millis(),
+            "a lock is waited for"
+        );
+        ticket.wait(deadline)
+    }
+
+    /// Counts a wait that is over.
+    fn note_wait(&self, name: LockName, waited: Duration) {
+        let us = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        let slow = self.options.slow_wait.is_some_and(|slow| waited >= slow);
+        let mut shard = self.shard(name);
+        shard.stats.slow_waits += u64::from(slow);
+        shard.stats.waited_us += us;
+        shard.stats.longest_wait_us = shard.stats.longest_wait_us.max(us);
     }
 
     /// Leaves the queue because of the time; but what was settled meanwhile counts.
@@ -111,8 +155,13 @@ impl LockTable {
 
     /// Whom `owner` waits for: the blockers of its request, and its children, because it cannot
     /// end before they do.
-    fn waits_for(&self, waiting: Option<&WaitingFor>, owner: OwnerId, out: &mut Vec<OwnerId>) {
-        if let Some(WaitingFor { name, ticket }) = waiting {
+    pub(crate) fn waits_for(
+        &self,
+        waiting: Option<&WaitingFor>,
+        owner: OwnerId,
+        out: &mut Vec<OwnerId>,
+    ) {
+        if let Some(WaitingFor { name, ticket, .. }) = waiting {
             let shard = self.shard(*name);
             let lock = shard.locks.get(name);
             let queue = lock.map(|lock| (lock, lock.place_of(ticket)));
@@ -141,16 +190,18 @@ impl LockTable {
     /// Takes the victim off its queue and tells it. If it has left the queue by itself the circle
     /// is broken already.
     fn reject(&self, victim: OwnerId, waiting: &WaitingFor, circle: &[OwnerId]) {
-        let WaitingFor { name, ticket } = waiting;
+        let WaitingFor { name, ticket, .. } = waiting;
         let mut shard = self.shard(*name);
         let withdrawn = shard.locks.get_mut(name).and_then(|lock| lock.withdraw(ticket));
         let Some(waiter) = withdrawn else { return };
         shard.stats.deadlocks += 1;
         let others = circle.iter().filter(|owner| **owner != victim);
         let others: Vec<String> = others.map(|owner| self.owners.label(*owner)).collect();
+        let (label, others) = (self.owners.label(victim), others.join(", "));
+        tracing::info!(victim = label, others, lock = %name, "a deadlock was broken");
         waiter.ticket.settle(Outcome::Refused(LockError::Deadlock {
-            victim: self.owners.label(victim),
-            other: others.join(", "),
+            victim: label,
+            other: others,
             name: *name,
             mode: waiter.request.mode,
         }));

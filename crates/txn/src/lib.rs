@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod activity;
 mod apply;
 mod checkpoint;
 mod error;
@@ -27,6 +28,7 @@ mod transactions;
 mod versions;
 mod volatile;
 
+pub use activity::{ActiveTxn, Activity, LogHold};
 pub use apply::{By, Change};
 pub use checkpoint::{CheckpointInfo, CheckpointKind, log_distance};
 pub use error::TxnError;
@@ -37,7 +39,7 @@ pub use nested::Parent;
 pub use prepare::{GID_BYTES_MAX, PreparedTxn};
 pub use restore_point::RESTORE_POINT_NAME_MAX;
 pub use rollback::LogicalUndo;
-pub use snapshot::Snapshot;
+pub use snapshot::{OldestSnapshot, Snapshot};
 pub use space::{FreePages, MapChange};
 pub use stats::TxnStats;
 pub use transaction::{Durability, Isolation, Savepoint, Txn, TxnOptions};
@@ -45,4 +47,4 @@ pub use transactions::{Parts, Transactions, TransactionsOptions};
 pub use versions::{Before, Seen};
 
 // What a transaction layer is opened with; `recovery` above knows them by this name only.
-pub use campanile_lock::{LockOptions, LockTable};
+pub use campanile_lock::{LockName, LockOptions, LockTable};

@@ -7,11 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use campanile_format::Lsn;
 use campanile_format::planted::{self, Bug};
 use campanile_sync::Mutex;
 use campanile_sync::atomic::{AtomicU64, Ordering};
+use campanile_sync::time::Instant;
 
 use crate::table::Table;
 use crate::versions::{VersionList, Versions, Writer};
@@ -19,8 +21,19 @@ use crate::versions::{VersionList, Versions, Writer};
 #[derive(Debug, Default)]
 struct Live {
     next: u64,
-    /// Number of the snapshot -> its bounds.
-    bounds: BTreeMap<u64, (u64, Lsn)>,
+    /// Number of the snapshot -> its bounds, and when it was taken.
+    bounds: BTreeMap<u64, (u64, Lsn, Instant)>,
+}
+
+/// The snapshot that was taken first of those that are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldestSnapshot {
+    /// Its number.
+    pub number: u64,
+    /// How long ago it was taken.
+    pub age: Duration,
+    /// Every change that it must not see has an LSN at or above this one.
+    pub low_lsn: Lsn,
 }
 
 /// Live snapshots and the order of commits.
@@ -78,7 +91,7 @@ impl Register {
         let number = live.next;
         live.next += 1;
         if !planted::is(Bug::SnapshotNotRegistered) {
-            live.bounds.insert(number, (read_sequence, low_lsn));
+            live.bounds.insert(number, (read_sequence, low_lsn, Instant::now()));
         }
         Snapshot { register: Arc::clone(self), number, read_sequence, low_lsn }
     }
@@ -86,6 +99,13 @@ impl Register {
     /// The lowest `low_lsn` of all live snapshots.
     pub fn lowest_low_lsn(&self) -> Option<Lsn> {
         self.live.lock().bounds.values().map(|bounds| bounds.1).min()
+    }
+
+    /// The oldest snapshot.
+    pub fn oldest(&self) -> Option<OldestSnapshot> {
+        let live = self.live.lock();
+        let (number, (_, low_lsn, taken)) = live.bounds.first_key_value()?;
+        Some(OldestSnapshot { number: *number, age: taken.elapsed(), low_lsn: *low_lsn })
     }
 
     pub fn live(&self) -> usize {

@@ -22,7 +22,7 @@ use crate::file_ops::PendingFiles;
 use crate::key_hash::KeyHasher;
 use crate::prepare::PreparedList;
 use crate::rollback::LogicalUndo;
-use crate::snapshot::{Register, Snapshot};
+use crate::snapshot::{OldestSnapshot, Register, Snapshot};
 use crate::space::SpaceHints;
 use crate::stats::{Cells, TxnStats};
 use crate::table::{Entry, Table};
@@ -344,6 +344,10 @@ impl Transactions {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    pub(crate) fn oldest_snapshot(&self) -> Option<OldestSnapshot> {
+        self.register.oldest()
     }
 
     pub(crate) fn cells(&self) -> &Cells {

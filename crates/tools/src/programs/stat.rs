@@ -1,8 +1,10 @@
 //! `db_stat`: statistics of an environment, its log, a database.
 
+mod live;
+
 use campanile::inspect::{self, HomeInfo};
 use campanile::recovery::PreparedReport;
-use campanile::{DatabaseStats, Lsn};
+use campanile::{DatabaseStats, LiveFigures, Lsn};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
 
@@ -29,17 +31,17 @@ struct StatArgs {
     /// Statistics of the log: its files.
     #[arg(short = 'l', long = "log")]
     log: bool,
-    /// Both of them.
+    /// All of them.
     #[arg(short = 'a', long = "all")]
     all: bool,
-    /// Locks of a running process: they live in that process.
-    #[arg(short = 'c', hide = true)]
+    /// Locks of the running owner: waits, deadlocks, who waits for whom.
+    #[arg(short = 'c', long = "locks")]
     locks: bool,
-    /// Cache of a running process: it lives in that process.
-    #[arg(short = 'm', hide = true)]
+    /// Cache of the running owner.
+    #[arg(short = 'm', long = "cache")]
     cache: bool,
-    /// Transactions of a running process: they live in that process.
-    #[arg(short = 't', hide = true)]
+    /// Transactions of the running owner: age, log, locks; the oldest snapshot; who keeps the log.
+    #[arg(short = 't', long = "transactions")]
     transactions: bool,
     /// Mutexes: there is no shared memory.
     #[arg(short = 'x', hide = true)]
@@ -67,14 +69,17 @@ Prints statistics, a value and what it means on each line, separated by a tab.
 
 -e and -l read the control file, the names of files and the log since the last checkpoint: they \
 work beside a running owner. -d reads \
-the database as recovery would leave it and needs a home that nobody owns. Cache, locks and \
-transactions of a running process live in that process: it can print them itself \
-(Environment::stats).";
+the database as recovery would leave it and needs a home that nobody owns.
+
+-c, -m, -t and part of -l show the process that owns the home, by what it publishes in the file \
+campanile.stats every second while anything happens (EnvironmentOptions::live_stats); the first \
+line says when that was. Without an owner they show what the last one published last.";
 
 const EXAMPLES: &str = "\
 Examples:
   db_stat -h /srv/shop                  the environment
   db_stat -d customers -h DIR           a database
+  db_stat -ct -h DIR                    who waits, who runs, of the process that owns it
   db_stat -a --json -h DIR              environment and log for a program";
 
 fn command() -> Command {
@@ -87,10 +92,6 @@ fn command() -> Command {
 fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     let args = StatArgs::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
     args.password.refuse()?;
-    let inside = "that lives in the process that owns the environment; see Environment::stats";
-    refuse(args.locks, "-c", inside)?;
-    refuse(args.cache, "-m", inside)?;
-    refuse(args.transactions, "-t", inside)?;
     refuse(args.mutexes, "-x", "there is no shared memory and there are no mutexes in it")?;
     refuse(args.replication, "-r", "replication is not in this build")?;
     refuse(args.fast, "-f", "sizes are counted from the pages; there is no faster way yet")?;
@@ -100,12 +101,24 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
         return database(session, &args, name);
     }
     let info = inspect::home(&args.home.home)?;
-    let of_environment = args.environment || args.all || !args.log;
+    let live = inspect::live(&args.home.home)?;
+    let parts = live::Parts {
+        locks: args.locks || args.all,
+        cache: args.cache || args.all,
+        transactions: args.transactions || args.all,
+        log: args.log || args.all,
+    };
+    let others = args.log || args.locks || args.cache || args.transactions;
+    let of_environment = args.environment || args.all || !others;
     // Beside a running owner the log may move on while it is read, and a home may be damaged:
     // everything else is told all the same.
     let prepared = inspect::prepared(&args.home.home);
     if args.json.json {
-        session.json(&HomeStats { info: &info, prepared: prepared.as_deref().ok() })?;
+        session.json(&HomeStats {
+            info: &info,
+            prepared: prepared.as_deref().ok(),
+            live: live.as_ref(),
+        })?;
         return Ok(Exit::Ok);
     }
     if of_environment {
@@ -115,6 +128,7 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     if args.log || args.all {
         log(session, &info)?;
     }
+    live::print(session, &info, live.as_ref(), parts)?;
     Ok(Exit::Ok)
 }
 
@@ -125,6 +139,9 @@ struct HomeStats<'a> {
     /// Those that wait for their coordinator; absent if the log could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     prepared: Option<&'a [PreparedReport]>,
+    /// What the owner, or the last one, published last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    live: Option<&'a LiveFigures>,
 }
 
 fn list_prepared(

@@ -82,7 +82,7 @@ fn what_is_not_in_this_build_is_refused_by_name() {
         ("db_dump", &["-d", "a", "x"], "-d: "),
         ("db_load", &["-r", "lsn", "x"], "-r: "),
         ("db_load", &["-t", "hash", "x"], "-t hash: "),
-        ("db_stat", &["-m"], "-m: "),
+        ("db_stat", &["-x"], "-x: "),
         ("db_stat", &["-r"], "-r: replication"),
         ("db_verify", &["-o"], "-o: "),
         ("db_checkpoint", &["-1", "-L", "f"], "-L: "),

@@ -1,5 +1,7 @@
 //! Programs beside a process that owns the home.
 
+use std::time::{Duration, Instant};
+
 use campanile::Environment;
 
 use crate::{Scratch, small};
@@ -23,6 +25,46 @@ fn programs_that_need_the_home_say_who_has_it() {
     }
     env.close().unwrap();
     scratch.run("db_dump", &["db"]).exits(0);
+}
+
+#[test]
+fn what_a_running_owner_does_is_shown_beside_it() {
+    let scratch = Scratch::new();
+    scratch.load("db", &small(&[("k", "v")]));
+    let options = Environment::options().live_stats(Some(Duration::from_millis(20)));
+    let env = options.open(scratch.home()).unwrap();
+    let db = env.open_database("db").unwrap();
+    let mut txn = env.begin().unwrap();
+    db.put(&mut txn, "k", "w").unwrap();
+    let _snapshot = env.snapshot().unwrap();
+    let id = txn.id();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let live = loop {
+        let json = scratch.run("db_stat", &["--json"]).exits(0).json();
+        if json["live"]["activity"]["oldest_snapshot"].is_object() {
+            break json["live"].clone();
+        }
+        assert!(Instant::now() < deadline, "{json}");
+    };
+    assert_eq!(live["pid"], std::process::id());
+    assert_eq!(live["stats"]["transactions"]["active"], 1);
+    let shown = live["activity"]["transactions"].as_array().unwrap();
+    assert!(shown.iter().any(|txn| txn["id"] == id && txn["first_lsn"] != "0/0"), "{shown:?}");
+    let stat = scratch.run("db_stat", &["-t"]).exits(0);
+    stat.says("Active transaction");
+    let words = [
+        "which owns the home\n",
+        "Age of the oldest snapshot",
+        &format!("transaction {id}, running"),
+    ];
+    for word in words {
+        scratch.run("db_stat", &["-ct"]).exits(0).says(word);
+    }
+    scratch.run("db_stat", &["-m"]).exits(0).says("Dirty pages");
+    scratch.run("db_stat", &["-l"]).exits(0).says("Syncs of log files");
+    drop(txn);
+    env.abandon();
+    scratch.run("db_stat", &["-c"]).exits(0).says("which owns the home no more");
 }
 
 #[test]

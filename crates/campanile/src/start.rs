@@ -163,7 +163,6 @@ pub(crate) fn open(
         gate: Gate::default(),
         cleaning: Mutex::new(()),
         names: RwLock::default(),
-        upkeep: RwLock::new(()),
         publisher: Publisher::default(),
         lock: Mutex::new(lock),
         options,

@@ -209,6 +209,8 @@ figures! {
         waited_us,
         /// The longest of them.
         longest_wait_us,
+        /// Searches for a deadlock that are over: one for each request that had to wait.
+        searches,
         /// Waits that ended by time.
         timeouts,
         /// Deadlocks that were broken.

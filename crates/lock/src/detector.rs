@@ -42,12 +42,14 @@ pub(crate) struct Candidate {
 #[derive(Debug)]
 pub(crate) struct Detector {
     pub waiting: HashMap<OwnerId, WaitingFor>,
+    /// Searches that are over.
+    pub searches: u64,
     random: u64,
 }
 
 impl Detector {
     pub fn new(seed: u64) -> Detector {
-        Detector { waiting: HashMap::new(), random: seed | 1 }
+        Detector { waiting: HashMap::new(), searches: 0, random: seed | 1 }
     }
 
     /// A circle through `start`: owners each of which waits for the next, the last for `start`.

@@ -23,6 +23,7 @@ impl LockTable {
             stats.waiting = shard.locks.values().map(|lock| lock.queue.len() as u64).sum();
             sum.add(&stats);
         }
+        sum.searches = self.detector.lock().searches;
         sum.owners = self.owners.list().len() as u64;
         sum
     }

@@ -15,6 +15,8 @@ pub struct LockStats {
     pub upgrades: u64,
     /// Requests that had to wait.
     pub waits: u64,
+    /// Searches for a deadlock that are over: one for each request that had to wait.
+    pub searches: u64,
     /// Requests that were refused because they were not allowed to wait.
     pub would_block: u64,
     /// Waits that ended by time.
@@ -44,6 +46,7 @@ impl LockStats {
         self.already_held += other.already_held;
         self.upgrades += other.upgrades;
         self.waits += other.waits;
+        self.searches += other.searches;
         self.would_block += other.would_block;
         self.timeouts += other.timeouts;
         self.slow_waits += other.slow_waits;

@@ -38,6 +38,7 @@ impl LockTable {
             let before = detector.waiting.insert(owner, waiting);
             assert!(before.is_none(), "lock owner {owner} waits for two locks at once");
             self.break_circles(&mut detector, owner);
+            detector.searches += 1;
         }
         let deadline = timeout.and_then(|timeout| begun.checked_add(timeout));
         let outcome = match self.sleep(request, name, ticket, begun, deadline) {

@@ -94,22 +94,29 @@ impl Transactions {
             self.abort(txn)?;
             return Err(error);
         }
-        let (lsn, _) = self.append(Some(&mut txn), Body::Prepare { gid, time_us: 0 })?;
+        let time_us = self.wal().commit_time_us();
+        let (lsn, _) = self.append(Some(&mut txn), Body::Prepare { gid, time_us })?;
         self.wal().flush(lsn)?;
-        self.keep_waiting(txn)?;
+        // Nothing may fail from here on: it would leave the changes there and their locks not.
+        self.keep(txn, gid.to_vec(), time_us);
         Ok(lsn)
     }
 
-    /// Lists a transaction whose last record prepares it.
-    pub(crate) fn keep_waiting(&self, txn: Txn) -> Result<(), TxnError> {
+    fn keep(&self, txn: Txn, gid: Vec<u8>, time_us: u64) {
         let (id, first, last) = (txn.id(), txn.first_lsn(), txn.last_lsn());
+        self.rest(&txn);
+        let known = PreparedTxn { id, gid, first, last, time_us };
+        self.prepared_list.keep(Waiting { txn, known });
+    }
+
+    /// Lists a transaction, found by recovery, whose last record prepares it.
+    pub(crate) fn keep_waiting(&self, txn: Txn) -> Result<(), TxnError> {
+        let (id, last) = (txn.id(), txn.last_lsn());
         let buffer = self.wal().read(last)?;
         let Body::Prepare { gid, time_us } = buffer.record()?.body else {
             return Err(TxnError::BrokenChain { txn: id, at: last, why: "it does not prepare it" });
         };
-        let known = PreparedTxn { id, gid: gid.to_vec(), first, last, time_us };
-        self.rest(&txn);
-        self.prepared_list.keep(Waiting { txn, known });
+        self.keep(txn, gid.to_vec(), time_us);
         Ok(())
     }
 

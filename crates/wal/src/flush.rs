@@ -119,6 +119,8 @@ impl Wal {
         add(&self.counters.groups, 1);
         if planted::is(Bug::FollowerWokenEarly) {
             drop(lead);
+            // Long enough for a follower to tell its caller.
+            (0..100).for_each(|_| campanile_sync::thread::yield_now());
             return self.sync(&file, end.file(), end);
         }
         self.sync(&file, end.file(), end)

@@ -32,7 +32,7 @@ impl Arena {
             .ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let map = MmapRaw::from(MmapMut::map_anon(bytes)?);
         // Worth 7 to 35 % of a random read, and harmless where the system has none to give.
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Arena { map, frames, words: page_bytes / WORD })
     }

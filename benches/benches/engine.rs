@@ -7,6 +7,7 @@
 use std::fs;
 use std::hint::black_box;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use campanile::{Database, Durability, Environment, EnvironmentOptions};
@@ -121,6 +122,43 @@ fn reads(c: &mut Criterion) {
             bytes
         });
     });
+    group.finish();
+}
+
+/// Reads by several threads at once: wall time of one, so that with enough cores the figure of two
+/// threads is half that of one. On few entries everything is in the processor's cache, and what
+/// readers write into memory that others read too is all that can keep them apart.
+fn reads_of_threads(c: &mut Criterion) {
+    let mut group = c.benchmark_group("read, threads");
+    for entries in [1000, ENTRIES] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let env = open(dir.path());
+        let database = env.create_database("bench").expect("a database");
+        load(&env, &database, entries);
+        env.checkpoint().expect("a checkpoint");
+        let snapshot = &env.snapshot().expect("a snapshot");
+        for threads in [1, 2, 4] {
+            let id = BenchmarkId::new(format!("get_with of {entries}"), threads);
+            group.bench_function(id, |b| {
+                b.iter_custom(|rounds| {
+                    let start = Instant::now();
+                    thread::scope(|scope| {
+                        for seed in 0..threads {
+                            let (database, mut next) = (&database, numbers());
+                            scope.spawn(move || {
+                                for _ in 0..rounds / threads {
+                                    let key = key((next() + seed) % entries);
+                                    let read = database.get_with(snapshot, key, |value| value[0]);
+                                    black_box(read.expect("a get"));
+                                }
+                            });
+                        }
+                    });
+                    start.elapsed()
+                });
+            });
+        }
+    }
     group.finish();
 }
 
@@ -251,5 +289,5 @@ fn copy_directory(from: &Path, to: &Path) {
     }
 }
 
-criterion_group!(benches, reads, writes, loads, recovery);
+criterion_group!(benches, reads, reads_of_threads, writes, loads, recovery);
 criterion_main!(benches);

@@ -44,14 +44,22 @@ pub trait PageBytes {
         if shift == 0 { low } else { low | self.word(index + 1) << (64 - shift) }
     }
 
-    /// Four bytes, little-endian.
+    /// Four bytes, little-endian. Reads a second word only if they reach into it.
+    #[inline]
     fn u32_at(&self, offset: usize) -> u32 {
-        self.u64_at(offset) as u32
+        match offset % 8 {
+            inside @ 0..=4 => (self.word(offset / 8) >> (inside * 8)) as u32,
+            _ => self.u64_at(offset) as u32,
+        }
     }
 
-    /// Two bytes, little-endian.
+    /// Two bytes, little-endian. Reads a second word only if they reach into it.
+    #[inline]
     fn u16_at(&self, offset: usize) -> u16 {
-        self.u64_at(offset) as u16
+        match offset % 8 {
+            inside @ 0..=6 => (self.word(offset / 8) >> (inside * 8)) as u16,
+            _ => self.u64_at(offset) as u16,
+        }
     }
 
     /// One byte.
@@ -80,6 +88,16 @@ pub trait PageBytes {
         scratch.resize(len, 0);
         self.copy_out(offset, scratch);
         0..len
+    }
+
+    /// Appends the bytes `offset .. offset + len`, those inside the page, to `into`.
+    fn append_to(&self, offset: usize, len: usize, into: &mut Vec<u8>) {
+        let len = len.min(self.len().saturating_sub(offset));
+        let old = into.len();
+        into.resize(old + len, 0);
+        if let Some(room) = into.get_mut(old..) {
+            self.copy_out(offset, room);
+        }
     }
 
     /// Compares the `len` bytes at `offset` with `with`, as byte strings.
@@ -208,6 +226,9 @@ impl<P: PageBytes + ?Sized> PageBytes for &P {
     }
     fn copy_span(&self, offset: usize, len: usize, scratch: &mut Vec<u8>) -> Range<usize> {
         (**self).copy_span(offset, len, scratch)
+    }
+    fn append_to(&self, offset: usize, len: usize, into: &mut Vec<u8>) {
+        (**self).append_to(offset, len, into);
     }
     fn compare(&self, offset: usize, len: usize, with: &[u8]) -> Ordering {
         (**self).compare(offset, len, with)

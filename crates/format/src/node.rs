@@ -135,7 +135,8 @@ impl<P: PageBytes> Node<P> {
     /// Fills `into` with the lower fence: the least key the node may hold.
     pub fn lower(&self, into: &mut Vec<u8>) {
         into.clear();
-        self.append(self.lower_range(), into);
+        let range = self.lower_range();
+        self.0.append_to(range.start, range.len(), into);
     }
 
     /// Fills `into` with the upper fence: keys from it on belong to the right. `false`, and
@@ -145,7 +146,8 @@ impl<P: PageBytes> Node<P> {
         if self.upper_is_infinite() {
             return false;
         }
-        self.append(self.upper_range(), into);
+        let range = self.upper_range();
+        self.0.append_to(range.start, range.len(), into);
         true
     }
 
@@ -158,23 +160,15 @@ impl<P: PageBytes> Node<P> {
         (lower, finite.then_some(upper))
     }
 
-    /// Appends a range of the page, cut at the page's end.
-    fn append(&self, range: Range<usize>, into: &mut Vec<u8>) {
-        let end = range.end.min(self.0.len());
-        let old = into.len();
-        into.resize(old + end.saturating_sub(range.start), 0);
-        if let Some(room) = into.get_mut(old..) {
-            self.0.copy_out(range.start, room);
-        }
-    }
-
     /// Fills `into` with the whole key of an entry; in an inner node, with its separator.
     pub fn key_into(&self, slot: usize, into: &mut Vec<u8>) {
         into.clear();
-        let prefix_start = self.lower_range().start;
-        self.append(prefix_start..prefix_start + self.prefix_len(), into);
+        let prefix_len = self.prefix_len();
+        if prefix_len > 0 {
+            self.0.append_to(self.lower_range().start, prefix_len, into);
+        }
         let slot = self.slot(slot);
-        self.append(slot.offset()..slot.value_offset(), into);
+        self.0.append_to(slot.offset(), slot.key_len(), into);
     }
 
     /// The whole key of an entry, owned.
@@ -209,7 +203,7 @@ impl<P: PageBytes> Node<P> {
         into.clear();
         match self.value(slot) {
             ValueLoc::Inline { offset, len } => {
-                self.append(offset..offset + len, into);
+                self.0.append_to(offset, len, into);
                 None
             }
             ValueLoc::Overflow(overflow) => Some(overflow),

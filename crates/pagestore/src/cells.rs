@@ -11,10 +11,10 @@ use campanile_sync::atomic::AtomicU32;
 /// Chunks of an array: chunk `k` is twice as long as chunk `k - 1`.
 const CHUNKS: usize = 40;
 
-/// Cells, all zero at first. Chunk `k` holds `base << k` cells.
+/// Cells, all zero at first. Chunk `k` holds `2^(shift + k)` cells.
 #[derive(Debug)]
 pub(crate) struct Cells {
-    base: usize,
+    shift: u32,
     chunks: [OnceLock<Box<[AtomicU32]>>; CHUNKS],
 }
 
@@ -22,7 +22,7 @@ impl Cells {
     /// An empty array whose first chunk will have `base` cells.
     pub fn new(base: usize) -> Cells {
         assert!(base.is_power_of_two());
-        Cells { base, chunks: [const { OnceLock::new() }; CHUNKS] }
+        Cells { shift: base.ilog2(), chunks: [const { OnceLock::new() }; CHUNKS] }
     }
 
     /// The cell at `index`, if the array has grown that far.
@@ -36,25 +36,31 @@ impl Cells {
     pub fn grow(&self, index: usize) -> &AtomicU32 {
         let (chunk, offset) = self.place(index);
         let cells = self.chunks[chunk]
-            .get_or_init(|| (0..self.base << chunk).map(|_| AtomicU32::new(0)).collect());
+            .get_or_init(|| (0..1 << self.shift << chunk).map(|_| AtomicU32::new(0)).collect());
         &cells[offset]
     }
 
     /// All cells there are, with their indices.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &AtomicU32)> {
         self.chunks.iter().enumerate().flat_map(move |(chunk, cells)| {
-            let start = self.base * ((1 << chunk) - 1);
+            let start = first(chunk) << self.shift;
             let cells = cells.get().map_or(&[][..], |cells| cells);
             cells.iter().enumerate().map(move |(offset, cell)| (start + offset, cell))
         })
     }
 
-    /// Which chunk, and where in it. The chunks before chunk `k` hold `base * (2^k - 1)` cells.
+    /// Which chunk, and where in it.
     #[inline]
     fn place(&self, index: usize) -> (usize, usize) {
-        let chunk = (index / self.base + 1).ilog2() as usize;
-        (chunk, index - self.base * ((1 << chunk) - 1))
+        let chunk = ((index >> self.shift) + 1).ilog2() as usize;
+        (chunk, index - (first(chunk) << self.shift))
     }
+}
+
+/// How many times the first chunk the chunks before `chunk` hold.
+#[inline]
+fn first(chunk: usize) -> usize {
+    (1 << chunk) - 1
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use campanile_sync::thread;
 
 use crate::data_file::{DataFile, PageIn};
 use crate::frame::Frame;
+use crate::held::Held;
 use crate::stats::count;
 use crate::{PageRead, PageStore, PageWrite, RedoPage, Result, StoreError};
 
@@ -19,6 +20,7 @@ impl PageStore {
     ///
     /// A thread never asks for a page that it has latched already.
     pub fn read(&self, page: PageId) -> Result<PageRead<'_>> {
+        Held::check(self, page, false);
         self.counters.request();
         let mut patience = Patience::default();
         loop {
@@ -57,6 +59,7 @@ impl PageStore {
     /// A thread never asks for a page that it has latched already.
     pub fn write(&self, page: PageId) -> Result<PageWrite<'_>> {
         self.poison.check()?;
+        Held::check(self, page, false);
         self.counters.request();
         let mut patience = Patience::default();
         loop {
@@ -97,6 +100,7 @@ impl PageStore {
     /// If no change follows, it is as if the page had not been asked for.
     pub fn fresh(&self, page: PageId) -> Result<PageWrite<'_>> {
         self.poison.check()?;
+        Held::check(self, page, true);
         self.counters.request();
         let mut patience = Patience::default();
         loop {
@@ -120,6 +124,7 @@ impl PageStore {
     /// grows to hold it.
     pub fn fetch_for_redo(&self, page: PageId) -> Result<RedoPage<'_>> {
         self.poison.check()?;
+        Held::check(self, page, false);
         self.counters.request();
         let mut patience = Patience::default();
         loop {

@@ -35,22 +35,32 @@ impl<T> Fan<T> {
 
 /// One level for each byte of the number, highest first.
 #[derive(Debug)]
-pub(crate) struct FileTable(Fan<Fan<Fan<Fan<DataFile>>>>);
+pub(crate) struct FileTable {
+    /// The files up to number 255, most often all there are: found at once.
+    low: Fan<DataFile>,
+    high: Fan<Fan<Fan<Fan<DataFile>>>>,
+}
 
 impl FileTable {
     pub fn new() -> FileTable {
-        FileTable(Fan::new())
+        FileTable { low: Fan::new(), high: Fan::new() }
     }
 
     /// The file, if it was ever asked for.
     #[inline]
     pub fn get(&self, file: FileId) -> Option<&DataFile> {
-        self.0.get(file.0 >> 24)?.get(file.0 >> 16)?.get(file.0 >> 8)?.get(file.0)
+        if file.0 < 256 {
+            return self.low.get(file.0);
+        }
+        self.high.get(file.0 >> 24)?.get(file.0 >> 16)?.get(file.0 >> 8)?.get(file.0)
     }
 
     /// The file, made by `make` if it was never asked for.
     pub fn fill(&self, file: FileId, make: impl FnOnce() -> DataFile) -> &DataFile {
-        self.0
+        if file.0 < 256 {
+            return self.low.fill(file.0, make);
+        }
+        self.high
             .fill(file.0 >> 24, Fan::new)
             .fill(file.0 >> 16, Fan::new)
             .fill(file.0 >> 8, Fan::new)
@@ -59,7 +69,8 @@ impl FileTable {
 
     /// All files ever asked for, in the order of their numbers.
     pub fn iter(&self) -> impl Iterator<Item = &DataFile> {
-        self.0.iter().flat_map(Fan::iter).flat_map(Fan::iter).flat_map(Fan::iter)
+        let high = self.high.iter().flat_map(Fan::iter).flat_map(Fan::iter).flat_map(Fan::iter);
+        self.low.iter().chain(high)
     }
 }
 

@@ -11,6 +11,7 @@ use campanile_sync::plain::AtomicU64;
 use campanile_sync::{RwLockReadGuard, RwLockWriteGuard};
 
 use crate::frame::Frame;
+use crate::held::Held;
 use crate::{PageStore, PageVersion};
 
 /// A page that may be read: others may read it too.
@@ -20,6 +21,7 @@ pub struct PageRead<'s> {
     index: usize,
     id: PageId,
     _latch: RwLockReadGuard<'s, ()>,
+    _held: Held,
 }
 
 impl<'s> PageRead<'s> {
@@ -30,7 +32,7 @@ impl<'s> PageRead<'s> {
         latch: RwLockReadGuard<'s, ()>,
     ) -> PageRead<'s> {
         debug_assert!(store.frames[index].holds(id));
-        PageRead { store, index, id, _latch: latch }
+        PageRead { store, index, id, _latch: latch, _held: Held::new(store, id) }
     }
 
     /// The bytes.
@@ -95,6 +97,7 @@ pub struct PageWrite<'s> {
     announced: Option<Announced>,
     /// Taken when the guard turns into a [`PageRead`].
     latch: Option<RwLockWriteGuard<'s, ()>>,
+    _held: Held,
 }
 
 /// What the announcement of a change found.
@@ -115,8 +118,9 @@ impl<'s> PageWrite<'s> {
         latch: RwLockWriteGuard<'s, ()>,
     ) -> PageWrite<'s> {
         debug_assert!(store.frames[index].holds(id));
-        let (content, latch) = (Content::Page, Some(latch));
-        PageWrite { store, index, id, content, entered: false, announced: None, latch }
+        let (content, latch, announced) = (Content::Page, Some(latch), None);
+        let _held = Held::new(store, id);
+        PageWrite { store, index, id, content, entered: false, announced, latch, _held }
     }
 
     /// A page that has its frame, and nothing in it; the version is odd.
@@ -127,8 +131,9 @@ impl<'s> PageWrite<'s> {
         latch: RwLockWriteGuard<'s, ()>,
     ) -> PageWrite<'s> {
         debug_assert!(store.frames[index].holds(id));
-        let (content, latch) = (Content::Blank, Some(latch));
-        PageWrite { store, index, id, content, entered: true, announced: None, latch }
+        let (content, latch, announced) = (Content::Blank, Some(latch), None);
+        let _held = Held::new(store, id);
+        PageWrite { store, index, id, content, entered: true, announced, latch, _held }
     }
 
     /// The content is given up: an initialising op follows.

@@ -17,6 +17,7 @@ mod frame;
 mod glimpse;
 mod guard;
 mod handles;
+mod held;
 mod latch;
 #[cfg(all(test, loom))]
 mod models;
@@ -31,6 +32,7 @@ pub use double_write::RepairReport;
 pub use error::{Result, StoreError};
 pub use glimpse::{PageGlimpse, PageVersion};
 pub use guard::{PageRead, PageWrite, RedoPage};
+pub use held::latches_held;
 pub use options::{FileFlags, MIN_FRAMES, StoreOptions};
 pub use stats::StoreStats;
 pub use store::PageStore;

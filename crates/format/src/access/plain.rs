@@ -50,6 +50,11 @@ impl PageBytes for Plain<'_> {
         outside.fill(0);
     }
 
+    fn append_to(&self, offset: usize, len: usize, into: &mut Vec<u8>) {
+        let source = from_offset(self.0, offset);
+        into.extend_from_slice(source.get(..len).unwrap_or(source));
+    }
+
     fn compare(&self, offset: usize, len: usize, with: &[u8]) -> Ordering {
         if let Some(ours) = from_offset(self.0, offset).get(..len) {
             return ours.cmp(with);

@@ -72,6 +72,9 @@ fn check_reads<P: PageBytes>(page: &P, model: &Model, offset: usize, len: usize,
     let span = page.copy_span(offset, len, &mut scratch);
     let inside = len.min(model.0.len().saturating_sub(offset));
     assert_eq!(&scratch[span], &model.range(offset, inside)[..]);
+    let mut appended = vec![9];
+    page.append_to(offset, len, &mut appended);
+    assert_eq!((appended[0], &appended[1..]), (9, &model.range(offset, inside)[..]));
     assert_eq!(page.compare(offset, len, with), model.range(offset, len)[..].cmp(with));
     assert_eq!(
         page.compare(offset, usize::MAX, with),

@@ -1,11 +1,12 @@
 //! Reading without a latch: what is current is one state, and whatever happens to a page ends it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use campanile_format::{PageBytes, Plain};
-use campanile_pagestore::{PageGlimpse, StoreError};
+use campanile_format::{PageBytes, PageId, PageNo, Plain};
+use campanile_pagestore::{PageGlimpse, StoreError, latches_held};
 
 use crate::fixture::{FakeLog, Rig, change, memory, options, page, stamp};
 use crate::threads::Dice;
@@ -34,12 +35,15 @@ pub fn p12_a_glimpse_ends_when_the_page_changes_and_only_then() {
     assert!(store.glimpse(page(16, 0)).unwrap().is_current());
 }
 
+/// Pages enough to fill the frames with others; an interpreter is slow.
+const OTHERS: u32 = if cfg!(miri) { 20 } else { 60 };
+
 #[test]
 fn p12_a_glimpse_ends_when_the_page_leaves_its_frame() {
     let host = memory();
     let mut rig = Rig::new(&host, 16);
     rig.create(16);
-    for number in 0..60 {
+    for number in 0..OTHERS {
         rig.put(page(16, number), 1).unwrap();
     }
     rig.store.write_back_all().unwrap();
@@ -47,7 +51,7 @@ fn p12_a_glimpse_ends_when_the_page_leaves_its_frame() {
     let first = store.glimpse(page(16, 0)).unwrap();
     let latched = store.read(page(16, 1)).unwrap();
     let second = store.glimpse(page(16, 1)).unwrap();
-    for number in 2..60 {
+    for number in 2..OTHERS {
         let _ = store.glimpse(page(16, number)).unwrap();
     }
     assert!(!first.is_current(), "a glimpse keeps nothing in memory");
@@ -80,7 +84,7 @@ fn p12_a_glimpse_ends_when_the_file_goes_or_its_readers_are_sent_away() {
     assert!(matches!(gone, Err(StoreError::NoSuchFile { .. })), "{gone:?}");
 }
 
-const PAGES: u64 = 60;
+const PAGES: u64 = if cfg!(miri) { 30 } else { 60 };
 /// Changes that each writer makes; an interpreter is slow.
 const CHANGES: u64 = if cfg!(miri) { 20 } else { 6000 };
 
@@ -138,4 +142,26 @@ fn p12_threads_that_glimpse_see_whole_pages_while_frames_are_used_again() {
     });
     assert!(seen.load(Ordering::Relaxed) > CHANGES / 60);
     assert!(rig.store.stats().evictions > CHANGES / 60);
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "checked in debug builds")]
+fn latches_out_of_order_are_found_before_they_are_waited_for() {
+    let host = memory();
+    let mut rig = Rig::new(&host, 16);
+    rig.create(16);
+    rig.put(page(16, 0), 1).unwrap();
+    let map = PageId::new(page(16, 0).file, PageNo(1));
+    let refused = |ask: &dyn Fn()| catch_unwind(AssertUnwindSafe(ask)).is_err();
+    assert_eq!(latches_held(), 0);
+    {
+        let _latched = rig.store.read(page(16, 0)).unwrap();
+        assert_eq!(latches_held(), 1);
+        assert!(refused(&|| drop(rig.store.read(page(16, 0)))));
+        let _map = rig.store.fresh(map).unwrap();
+        assert!(refused(&|| drop(rig.store.write(page(16, 1)))));
+        drop(rig.store.fresh(page(16, 2)).unwrap());
+        assert_eq!(latches_held(), 2);
+    }
+    assert_eq!(latches_held(), 0);
 }

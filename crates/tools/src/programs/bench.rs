@@ -1,5 +1,7 @@
 //! `campanile bench`: first speed figures of this machine.
 
+mod threads;
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,13 @@ struct BenchArgs {
     /// Seconds of durable commits.
     #[arg(long, value_name = "S", default_value_t = 3)]
     commit_seconds: u64,
+    /// Seconds of each workload of many threads: commits of 1 to 32 of them, durable and not, on
+    /// keys of their own and on one hot key; snapshot reads beside writers; deadlocks. 0: none.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    threads_seconds: u64,
+    /// The disk promises to spare what is beside a write: durable commits do not fill blocks.
+    #[arg(long)]
+    power_safe_overwrite: bool,
     /// Memory for pages, in megabytes.
     #[arg(long, value_name = "MB", default_value_t = 512)]
     cache: usize,
@@ -52,7 +61,7 @@ const LONG: &str = "\
 Measures, one after the other, in one environment and one thread: loading random 24-byte keys with \
 150-byte values in one transaction, random reads of them, a scan over all, durable transactions of \
 one entry each, and the recovery of the log that relaxed transactions left when the process let go \
-of the home without closing it.
+of the home without closing it. With --threads-seconds, many threads before that.
 
 These are figures of this machine and this disk, to compare with themselves. On a machine that \
 does other work too, processor time is the steadier one.";
@@ -67,7 +76,7 @@ fn command() -> Command {
 /// One line of the result.
 #[derive(Debug, Serialize)]
 struct Figure {
-    what: &'static str,
+    what: String,
     count: u64,
     seconds: f64,
     per_second: f64,
@@ -95,12 +104,12 @@ impl fmt::Display for Figure {
     }
 }
 
-fn figure(what: &'static str, unit: &'static str, count: u64, took: Took) -> Figure {
+fn figure(what: impl Into<String>, unit: &'static str, count: u64, took: Took) -> Figure {
     let seconds = took.time.as_secs_f64();
     let each = |time: Duration| time.as_nanos() as f64 / count.max(1) as f64;
     let processor_ns = took.on_processor.map(each);
     Figure {
-        what,
+        what: what.into(),
         count,
         seconds,
         per_second: count as f64 / seconds.max(1e-9),
@@ -134,6 +143,10 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     show(bench.scan(&env, &database)?)?;
     show(bench.commit(&env, &database)?)?;
     env.checkpoint()?;
+    if args.threads_seconds > 0 {
+        threads::run(&env, Duration::from_secs(args.threads_seconds), &mut show)?;
+        env.checkpoint()?;
+    }
     show(bench.relaxed(&env, &database)?)?;
     drop(database);
     env.abandon();
@@ -158,6 +171,7 @@ impl Bench<'_> {
         // No checkpoint in the middle: recovery is measured over all of the log.
         let options = Environment::options()
             .cache_bytes(self.args.cache << 20)
+            .power_safe_overwrite(self.args.power_safe_overwrite)
             .checkpoint_log_bytes(u64::MAX)
             .checkpoint_interval(Duration::from_secs(1 << 30));
         Ok(options.open(self.home)?)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use campanile_format::FileId;
 use campanile_lock::{Intent, LockName, Mode, Wait};
 
+use crate::locks::may_wait;
 use crate::transaction::Txn;
 use crate::transactions::Transactions;
 
@@ -40,6 +41,7 @@ impl Transactions {
             true => Wait::AtMost(LONGEST_WAIT),
             false => Wait::No,
         };
+        debug_assert!(may_wait(wait), "{file} is awaited under a latch");
         if self.locks().acquire(owner, LockName::whole(file.0), mode, wait).is_err() {
             known.escalate_at = known.keys + (limit / 4).max(1);
             return;

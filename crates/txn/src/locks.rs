@@ -469,6 +469,7 @@ impl Transactions {
         wait: Wait,
     ) -> Result<Granted, TxnError> {
         let (owner, name) = (self.holder(txn).owner, self.lock_name(file, place));
+        debug_assert!(may_wait(wait), "{name:?} is awaited under a latch");
         let granted = self.locks().acquire(owner, name, mode, wait);
         granted.map_err(|error| self.refused(txn, file, place, error))
     }
@@ -516,4 +517,10 @@ impl Transactions {
         let usual = asked.or(self.locks().options().default_timeout);
         Wait::AtMost(usual.map_or(left, |usual| usual.min(left)))
     }
+}
+
+/// Whether a request that waits so long may be made here: never under a page latch, which whoever
+/// holds the lock may want. In debug builds; in others nobody knows.
+pub(crate) fn may_wait(wait: Wait) -> bool {
+    wait == Wait::No || campanile_pagestore::latches_held() == 0
 }

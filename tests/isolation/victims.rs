@@ -140,6 +140,23 @@ fn holder_and(second: TransactionOptions) -> Stage {
 }
 
 #[test]
+fn a_reader_whose_child_has_written_goes_over_to_the_whole_database_as_a_writer() {
+    let mut stage = stage(tiny().escalate_after(4), TWO);
+    for number in [1, 2] {
+        stage.session(number, Level::Serializable, options(Level::Serializable));
+        stage.step(number, "begin");
+    }
+    for (step, answer) in [("get 2", "20"), ("child", "ok"), ("put 1 11", "ok"), ("merge", "ok")] {
+        assert_eq!(stage.step(1, step), answer, "{step}");
+    }
+    for key in 3..20 {
+        assert_eq!(stage.step(1, &format!("get {key}")), "-");
+    }
+    assert_eq!(stage.step(2, "get 1"), "waits", "what the child wrote is locked no more");
+    assert_eq!(stage.step(1, "abort"), "aborted; 2: 10");
+}
+
+#[test]
 fn a_lock_that_is_not_granted_in_time_is_refused_and_names_its_holder() {
     let own = options(Level::Serializable).lock_timeout(Duration::from_millis(20));
     let mut stage = holder_and(own);

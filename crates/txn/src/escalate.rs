@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use campanile_format::FileId;
-use campanile_lock::{Intent, LockName, Mode, Wait};
+use campanile_lock::{Intent, LockName, Mode, Part, Wait};
 
 use crate::locks::may_wait;
 use crate::transaction::Txn;
@@ -35,7 +35,10 @@ impl Transactions {
         let no_wait = txn.options.no_wait;
         let files = &mut self.holder(txn).files;
         let Some(known) = files.iter_mut().find(|known| known.file == file) else { return };
-        let changes = known.mode.intent() == Intent::Exclusive;
+        // What the table knows, not what this transaction remembers: committed children have left
+        // it locks that it never asked for, and exclusive ones go with the others below.
+        let held = self.locks().holds(owner, LockName::whole(file.0));
+        let changes = held.intent() == Intent::Exclusive || held.key() == Part::Exclusive;
         let mode = if changes { Mode::X } else { Mode::S };
         let wait = match known.keys >= limit.saturating_mul(WORTH_WAITING) && !no_wait {
             true => Wait::AtMost(LONGEST_WAIT),

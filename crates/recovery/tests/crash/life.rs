@@ -144,6 +144,30 @@ struct Active {
     savepoint: Option<(Savepoint, usize, usize)>,
 }
 
+/// The outermost transaction first, then those nested in it; dropped from within.
+#[derive(Default)]
+struct Frames(Vec<Active>);
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
+    }
+}
+
+impl std::ops::Deref for Frames {
+    type Target = Vec<Active>;
+
+    fn deref(&self) -> &Vec<Active> {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Frames {
+    fn deref_mut(&mut self) -> &mut Vec<Active> {
+        &mut self.0
+    }
+}
+
 /// A prepared transaction, and when it is to be found.
 #[derive(Clone, Debug)]
 pub struct Prepared {
@@ -190,8 +214,7 @@ fn apply(state: &mut State, created: &[(u32, bool)], writes: &Writes) {
 pub struct Life {
     disk: Arc<SimDisk>,
     pub txns: Arc<Transactions>,
-    /// The outermost transaction first, then those nested in it.
-    active: [Vec<Active>; 2],
+    active: [Frames; 2],
     /// Places in `prepared`.
     waiting: [Option<usize>; 2],
     pub prepared: Vec<Prepared>,
@@ -205,7 +228,7 @@ impl Life {
         Life {
             disk: Arc::clone(disk),
             txns: opened.transactions,
-            active: [Vec::new(), Vec::new()],
+            active: [Frames::default(), Frames::default()],
             waiting: [None, None],
             prepared: Vec::new(),
             moments: vec![moment],
@@ -456,11 +479,7 @@ impl Life {
 
     /// Leaves without closing, as a killed process does.
     pub fn die(self) {
-        for mut active in self.active {
-            while let Some(innermost) = active.pop() {
-                drop(innermost.txn);
-            }
-        }
+        drop(self);
     }
 
     /// Ends all transactions and closes.

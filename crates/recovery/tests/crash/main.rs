@@ -140,7 +140,11 @@ fn soak() {
     let mut states = 0;
     for seed in from..to {
         let mut program = programs::setup();
-        program.extend(programs::random(seed, 40 + (seed % 5) as usize * 40));
+        let steps = 40 + (seed % 5) as usize * 40;
+        program.extend(match seed % 4 {
+            0 | 1 => programs::random(seed, steps),
+            _ => programs::random_families(seed, steps),
+        });
         let options = match seed % 2 {
             0 => SimOptions::new(seed),
             _ => SimOptions { block_bytes: 512, ..SimOptions::harsh(seed) },

@@ -17,11 +17,13 @@ use crate::script::Script;
 use crate::sessions::{self, Deeds};
 use crate::workload::{Choices, Shape, Step, program};
 use campanile::EnvironmentOptions;
+use campanile_format::planted::Selection;
 use campanile_vfs::sim::{CrashChoice, PendingInfo, SimDisk, SimOptions};
 use campanile_vfs::{Call, Host, Observed, Observer, Outcome};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 /// What was explored; every claim in a report comes from these counts.
 #[derive(Clone, Debug, Default)]
@@ -316,8 +318,11 @@ impl Watcher {
             tally.several_losers += u64::from(oracle.writers() > 1);
             tally.nested += u64::from(self.depth > 1);
         }
-        let outcome =
-            catch_unwind(AssertUnwindSafe(|| self.recover(&image, oracle, failure, seed, &label)));
+        // On a thread of its own: on this one an engine is in the middle of the call, perhaps with
+        // pages latched, and those of one thread must not wait for locks.
+        let planted = Selection::here();
+        let recover = || planted.on(|| self.recover(&image, oracle, failure, seed, &label));
+        let outcome = thread::scope(|scope| scope.spawn(recover).join());
         let outcome = outcome.unwrap_or_else(|panic| Err(format!("panic: {}", text_of(&panic))));
         if let Err(what) = outcome {
             let mut tally = self.tally.lock().expect("the tally");

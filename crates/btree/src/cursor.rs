@@ -31,6 +31,8 @@ pub struct Cursor {
     /// Where a move looks first, so that a failed one leaves `leaf` as it was.
     pub(crate) spare: LeafCopy,
     key: Vec<u8>,
+    /// Memory for the next key.
+    former_key: Vec<u8>,
     /// The slot of the position in `leaf`; `None` if unknown.
     slot: Option<usize>,
     value: Value,
@@ -115,9 +117,11 @@ impl Cursor {
         until: Bound<&[u8]>,
     ) -> Result<bool, TreeError> {
         self.guarded(|cursor| {
-            let key = std::mem::take(&mut cursor.key);
+            let key = cursor.take_key();
             let way = Way::Up { from: &key, inclusive: !cursor.stands, until };
-            cursor.go_on(tree, &mut reader, way, &key)
+            let found = cursor.go_on(tree, &mut reader, way, &key);
+            cursor.former_key = key;
+            found
         })
     }
 
@@ -137,10 +141,12 @@ impl Cursor {
         until: Bound<&[u8]>,
     ) -> Result<bool, TreeError> {
         self.guarded(|cursor| {
-            let key = std::mem::take(&mut cursor.key);
+            let key = cursor.take_key();
             let from = cursor.stands.then_some(&key[..]);
             let way = Way::Down { from, inclusive: false, until };
-            cursor.go_on(tree, &mut reader, way, &key)
+            let found = cursor.go_on(tree, &mut reader, way, &key);
+            cursor.former_key = key;
+            found
         })
     }
 
@@ -247,6 +253,12 @@ impl Cursor {
         self.stands = true;
     }
 
+    /// Takes the key of the position out, and leaves the memory of the one before it.
+    fn take_key(&mut self) -> Vec<u8> {
+        self.former_key.clear();
+        std::mem::replace(&mut self.key, std::mem::take(&mut self.former_key))
+    }
+
     /// Moves from the position, whose key was taken out of the cursor: within the cursor's copy if
     /// it is still good and has what is looked for. Puts the key back if nothing is found.
     fn go_on(
@@ -303,7 +315,9 @@ impl Cursor {
         if dirty && self.leaf.is_overflow(next) {
             return None;
         }
-        if !way.allows(&self.leaf.node().key(next)) {
+        // The key of the position was taken out, and comes back if this is not the next one.
+        self.leaf.node().key_into(next, &mut self.key);
+        if !way.allows(&self.key) {
             return Some(false);
         }
         self.stand_on(next);

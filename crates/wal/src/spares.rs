@@ -23,6 +23,9 @@ pub(crate) const FILL_AHEAD_BYTES: u64 = 1 << 20;
 const SHRINK_BYTES: u64 = 4 << 20;
 /// Most spares kept, however fast the log grows between two checkpoints.
 const KEEP_MAX: usize = 64;
+/// Nor more than this many bytes of them, but for two: after one very large transaction a home does
+/// not keep its size.
+const KEEP_BYTES_MAX: u64 = 512 << 20;
 
 static ZEROS: [u8; FILL_BYTES as usize] = [0; FILL_BYTES as usize];
 
@@ -187,7 +190,8 @@ impl Spares {
 
     /// Adapts the number of files to keep to how many the log takes between two recyclings.
     pub(crate) fn learn_demand(&mut self) {
-        self.keep = self.taken.max(self.keep * 3 / 4).clamp(2, KEEP_MAX);
+        let most = (KEEP_BYTES_MAX / self.file_bytes).clamp(2, KEEP_MAX as u64) as usize;
+        self.keep = self.taken.max(self.keep * 3 / 4).clamp(2, most);
         self.taken = 0;
         let kept = self.ready.len().min(self.keep);
         self.surplus.extend(self.ready.drain(kept..));

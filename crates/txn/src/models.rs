@@ -69,7 +69,7 @@ impl Model {
     }
 
     fn snapshot(&self) -> Snapshot {
-        self.register.capture(&self.table, || Lsn(self.log.load(Ordering::Acquire)))
+        self.register.capture(&self.table, 0, || Lsn(self.log.load(Ordering::Acquire)))
     }
 
     /// Whether the snapshot sees what the first transaction did to the key.

@@ -13,7 +13,6 @@ use campanile_format::Lsn;
 use campanile_format::planted::{self, Bug};
 use campanile_sync::Mutex;
 use campanile_sync::atomic::{AtomicU64, Ordering};
-use campanile_sync::time::Instant;
 
 use crate::table::Table;
 use crate::versions::{VersionList, Versions, Writer};
@@ -21,8 +20,8 @@ use crate::versions::{VersionList, Versions, Writer};
 #[derive(Debug, Default)]
 struct Live {
     next: u64,
-    /// Number of the snapshot -> its bounds, and when it was taken.
-    bounds: BTreeMap<u64, (u64, Lsn, Instant)>,
+    /// Number of the snapshot -> its bounds, and when it was taken, by the monotonic clock.
+    bounds: BTreeMap<u64, (u64, Lsn, u64)>,
 }
 
 /// The snapshot that was taken first of those that are open.
@@ -77,7 +76,12 @@ impl Register {
     /// leaves the table after it is published: so a writer that the table no longer shows is
     /// within `read_sequence`, and one that it does not show yet will write at or above
     /// `low_lsn`.
-    pub fn capture(self: &Arc<Self>, table: &Table, end: impl FnOnce() -> Lsn) -> Snapshot {
+    pub fn capture(
+        self: &Arc<Self>,
+        table: &Table,
+        now_us: u64,
+        end: impl FnOnce() -> Lsn,
+    ) -> Snapshot {
         // Under the lock an early look would be harmless: a commit ends by collecting, which waits.
         let early = planted::is(Bug::SnapshotClockEarly).then(|| {
             let early = self.published.load(Ordering::Acquire);
@@ -91,7 +95,7 @@ impl Register {
         let number = live.next;
         live.next += 1;
         if !planted::is(Bug::SnapshotNotRegistered) {
-            live.bounds.insert(number, (read_sequence, low_lsn, Instant::now()));
+            live.bounds.insert(number, (read_sequence, low_lsn, now_us));
         }
         Snapshot { register: Arc::clone(self), number, read_sequence, low_lsn }
     }
@@ -102,10 +106,11 @@ impl Register {
     }
 
     /// The oldest snapshot.
-    pub fn oldest(&self) -> Option<OldestSnapshot> {
+    pub fn oldest(&self, now_us: u64) -> Option<OldestSnapshot> {
         let live = self.live.lock();
         let (number, (_, low_lsn, taken)) = live.bounds.first_key_value()?;
-        Some(OldestSnapshot { number: *number, age: taken.elapsed(), low_lsn: *low_lsn })
+        let age = Duration::from_micros(now_us.saturating_sub(*taken));
+        Some(OldestSnapshot { number: *number, age, low_lsn: *low_lsn })
     }
 
     pub fn live(&self) -> usize {

@@ -247,7 +247,7 @@ impl Transactions {
     /// A read-only view of this moment.
     pub fn snapshot(&self) -> Result<Snapshot, TxnError> {
         self.poison().check()?;
-        Ok(self.register.capture(&self.table, || self.wal.end()))
+        Ok(self.register.capture(&self.table, self.clock.monotonic_us(), || self.wal.end()))
     }
 
     /// What `snapshot` sees of a key that stands on a page with `page_lsn`.
@@ -347,7 +347,7 @@ impl Transactions {
     }
 
     pub(crate) fn oldest_snapshot(&self) -> Option<OldestSnapshot> {
-        self.register.oldest()
+        self.register.oldest(self.clock.monotonic_us())
     }
 
     pub(crate) fn cells(&self) -> &Cells {

@@ -20,7 +20,7 @@ use crate::wal::Wal;
 const IDLE_US: u64 = 20_000;
 
 impl Wal {
-    /// Does one piece of background work: makes durable what somebody wants to be, fills the present
+    /// Does one piece of background work: makes durable what somebody wants, fills the present
     /// file and the next ones with zeros ahead of the log, gives disk space back, and, if nothing
     /// was appended since the call before, makes the log durable and lets it say so. True if
     /// something was done.

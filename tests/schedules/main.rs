@@ -68,10 +68,10 @@ mod planted {
         assert!(missed.is_empty(), "planted and not found: {missed:?}");
     }
 
-    // Not here: FollowerWokenEarly and CleanBeforeSync need one thread to do a whole commit between two steps of
-    // another; the models of `wal` and of `pagestore` go through that. LocksReleasedBeforeCommit,
-    // SnapshotClockEarly, FreedPageNotExpelled and the ghosts' bugs are too rare here: others are
-    // made for them.
+    // Not here: FollowerWokenEarly needs one thread to do a whole commit between two steps of
+    // another, which the models of `wal` go through; CleanBeforeSync is for the tests of
+    // `pagestore`. LocksReleasedBeforeCommit, SnapshotClockEarly, FreedPageNotExpelled and the
+    // ghosts' bugs are too rare here: others are made for them.
     #[test]
     fn planted_bugs_that_take_two_threads_are_found_by_schedules() {
         must_be_found(&[

@@ -78,7 +78,9 @@ impl<'e> Tree<'e> {
         key: &[u8],
         closed: Option<&ClosedGap>,
     ) -> Result<Entry<'e>, TreeError> {
-        if self.locks != Locks::Keys || txn.has_whole(self.file, Access::Write) {
+        // Those that a nested transaction's ancestors have scanned are divided all the same.
+        let alone = txn.has_whole(self.file, Access::Write) && !txn.is_nested();
+        if self.locks != Locks::Keys || alone {
             return Ok(Entry::Open(leaf));
         }
         let node = node_of(&leaf);

@@ -52,9 +52,8 @@ impl LockTable {
         let ancestors = self.owners.with(owner, |owner| owner.ancestors.clone());
         let is_family = |other: OwnerId| other == owner || ancestors.contains(&other);
         let mut shard = self.shard(name);
-        let Some(lock) = shard.locks.get_mut(&name) else {
-            unreachable!("{owner} holds {name}");
-        };
+        // Not there if the owner holds the whole instead.
+        let lock = shard.locks.entry(name).or_default();
         let wanted = lock.mode_of(heir).join(mode);
         let hinders = |grant: &&Grant| !is_family(grant.owner) && !grant.mode.is_compatible(wanted);
         if let Some(stranger) = lock.grants.iter().find(hinders) {

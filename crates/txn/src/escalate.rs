@@ -10,6 +10,7 @@ use campanile_format::FileId;
 use campanile_lock::{Intent, LockName, Mode, Part, Wait};
 
 use crate::locks::may_wait;
+use crate::table::Phase;
 use crate::transaction::Txn;
 use crate::transactions::Transactions;
 
@@ -21,6 +22,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 impl Transactions {
     /// One more key of `file` is locked.
     pub(crate) fn count_key(&self, txn: &mut Txn, file: FileId) {
+        // Others that are prepared are still to get back what they had in this file.
+        if txn.entry.progress().phase == Phase::Prepared {
+            return;
+        }
         let files = &mut self.holder(txn).files;
         let Some(known) = files.iter_mut().rfind(|known| known.file == file) else { return };
         known.keys += 1;

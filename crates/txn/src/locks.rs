@@ -139,7 +139,8 @@ impl Txn {
     /// Whether the transaction has locked all of `file` for this: no key of it need be locked.
     #[must_use]
     pub fn has_whole(&self, file: FileId, access: Access) -> bool {
-        let holder = self.holder.as_ref();
+        // Children may change what their parent has locked as a whole.
+        let holder = self.holder.as_ref().filter(|_| self.live_children() == 0);
         holder.is_some_and(|holder| holder.mode_of(file).covers(access.mode()))
     }
 }

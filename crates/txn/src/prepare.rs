@@ -140,7 +140,15 @@ impl Transactions {
     pub fn abort_prepared(&self, gid: &[u8]) -> Result<(), TxnError> {
         self.poison().check()?;
         let mut txn = self.prepared_list.take(gid)?;
-        self.resume_changes(&txn)?;
+        while let Err(error) = self.resume_changes(&txn) {
+            // Whoever we waited for goes first: nothing that hinders him may be held meanwhile.
+            self.rest(&txn);
+            let lost = matches!(&error, TxnError::Lock(refused) if refused.error.is_retryable());
+            if !lost {
+                self.keep_waiting(txn)?;
+                return Err(error);
+            }
+        }
         self.roll_back(&mut txn)?;
         let (lsn, _) = self.append(Some(&mut txn), Body::Abort)?;
         self.wal().flush(lsn)?;

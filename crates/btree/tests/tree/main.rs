@@ -4,6 +4,7 @@ mod basics;
 mod bulk;
 mod cursors;
 mod damage;
+mod families;
 mod gaps;
 mod long_values;
 mod model;

@@ -1,0 +1,156 @@
+//! Families of transactions, escalation and preparation together: what a parent, a child or a
+//! prepared transaction has locked keeps strangers out, however the locks came to it and whatever
+//! became of them since.
+
+use campanile_btree::{Cursor, Reader, Seek};
+use campanile_format::record::{TxnEntry, TxnState};
+use campanile_txn::{Access, Isolation, Txn, TxnOptions};
+
+use crate::rig::{Rig, Sizes};
+use crate::threads::lost;
+
+fn key(number: u32) -> Vec<u8> {
+    format!("{number:05}").into_bytes()
+}
+
+fn begin(rig: &Rig, isolation: Isolation, no_wait: bool) -> Txn {
+    let mut options = TxnOptions::default();
+    options.isolation = isolation;
+    options.no_wait = no_wait;
+    rig.txns.begin(options).unwrap()
+}
+
+/// Two hundred records; so many locks on keys become one on the file.
+fn rig(escalate_after: u64) -> Rig {
+    let rig = Rig::new(Sizes { frames: 128, escalate_after, ..Sizes::default() });
+    let mut txn = rig.begin();
+    for number in 0..200 {
+        rig.tree().put(&mut txn, &key(number), b"old").unwrap();
+    }
+    rig.commit(txn);
+    rig
+}
+
+#[test]
+fn a_parent_that_escalates_keeps_what_its_child_has_written() {
+    let rig = rig(50);
+    let tree = rig.tree();
+    let mut parent = rig.begin();
+    assert!(tree.get(Reader::Txn(&mut parent), &key(1)).unwrap().is_some());
+    let mut child = rig.txns.begin_child(&parent).unwrap();
+    tree.put(&mut child, &key(7), b"dirty").unwrap();
+    rig.txns.commit_child(child).unwrap();
+    for number in 100..190 {
+        tree.get(Reader::Txn(&mut parent), &key(number)).unwrap();
+    }
+    let mut other = begin(&rig, Isolation::Serializable, true);
+    let seen = tree.get(Reader::Txn(&mut other), &key(7));
+    rig.abort(other);
+    rig.abort(parent);
+    assert!(seen.as_ref().is_err_and(lost), "a stranger saw {seen:?}");
+}
+
+#[test]
+fn a_parent_that_has_locked_the_file_does_not_see_what_its_child_has_not_committed() {
+    let rig = rig(50_000);
+    let tree = rig.tree();
+    let mut parent = begin(&rig, Isolation::Serializable, true);
+    rig.txns.lock_whole(&mut parent, rig.file, Access::Write).unwrap();
+    let mut child = rig.txns.begin_child(&parent).unwrap();
+    tree.put(&mut child, &key(7), b"dirty").unwrap();
+    let seen = tree.get(Reader::Txn(&mut parent), &key(7));
+    rig.abort(child);
+    rig.abort(parent);
+    assert!(seen.as_ref().is_err_and(lost), "the parent saw {seen:?}");
+}
+
+#[test]
+fn a_gap_that_a_parent_has_scanned_stays_closed_when_a_child_that_escalated_rolls_back() {
+    let rig = rig(50);
+    let tree = rig.tree();
+    let mut parent = rig.begin();
+    let mut cursor = Cursor::new();
+    assert!(cursor.seek(&tree, Reader::Txn(&mut parent), Seek::AtLeast(&key(30))).unwrap());
+    for _ in 0..5 {
+        assert!(cursor.next(&tree, Reader::Txn(&mut parent)).unwrap());
+    }
+    let mut child = rig.txns.begin_child(&parent).unwrap();
+    for number in 100..190 {
+        tree.put(&mut child, &key(number), b"child").unwrap();
+    }
+    assert!(child.has_whole(rig.file, Access::Write), "it has escalated");
+    tree.put(&mut child, b"00032x", b"child").unwrap();
+    rig.abort(child);
+    for phantom in [&b"00032x"[..], b"00032m"] {
+        let mut other = begin(&rig, Isolation::Serializable, true);
+        let inserted = tree.insert(&mut other, phantom, b"phantom");
+        rig.abort(other);
+        assert!(inserted.as_ref().is_err_and(lost), "a phantom got in: {inserted:?}");
+    }
+    rig.abort(parent);
+}
+
+/// It is the victim of the deadlock, and must hold nothing back while it waits for its turn.
+#[test]
+fn a_prepared_transaction_that_meets_a_verification_in_its_rollback_is_rolled_back_afterwards() {
+    let rig = rig(50_000);
+    let tree = rig.tree();
+    let mut txn = rig.begin();
+    let second = rig.txns.create_file(&mut txn, true).unwrap();
+    rig.commit(txn);
+    let mut prepared = rig.begin();
+    let other_tree = rig.forest.tree(&rig.txns, second);
+    other_tree.put(&mut prepared, b"k", b"dirty").unwrap();
+    tree.put(&mut prepared, &key(7), b"dirty").unwrap();
+    rig.txns.prepare(prepared, b"gid").unwrap();
+    let mut options = TxnOptions::default();
+    options.priority = u32::MAX;
+    let mut check = rig.txns.begin(options).unwrap();
+    rig.txns.stop_changes(&mut check, rig.file).unwrap();
+    let aborted = std::thread::scope(|scope| {
+        let abort = scope.spawn(|| rig.txns.abort_prepared(b"gid"));
+        while rig.txns.lock_stats().waiting == 0 {
+            std::thread::yield_now();
+        }
+        rig.txns.stop_changes(&mut check, second).unwrap();
+        rig.abort(check);
+        abort.join().unwrap()
+    });
+    let mut other = begin(&rig, Isolation::Serializable, true);
+    let seen = tree.get(Reader::Txn(&mut other), &key(7));
+    rig.abort(other);
+    let again = rig.txns.abort_prepared(b"gid");
+    let fine = aborted.is_ok() || (again.is_ok() && seen.is_err());
+    assert!(fine, "abort: {aborted:?}; a stranger sees {seen:?}; again: {again:?}");
+}
+
+/// The first one to get its locks back must not take the file and keep the second one out.
+#[test]
+fn prepared_transactions_with_many_locks_are_all_kept_over_a_restart() {
+    let rig = rig(50);
+    let tree = rig.tree();
+    let (mut large, mut small) = (rig.begin(), rig.begin());
+    tree.put(&mut small, &key(7), b"small").unwrap();
+    for number in 100..180 {
+        tree.put(&mut large, &key(number), b"large").unwrap();
+    }
+    rig.txns.prepare(large, b"large").unwrap();
+    rig.txns.prepare(small, b"small").unwrap();
+    let mut found: Vec<_> = rig.txns.prepared();
+    found.sort_by_key(|known| known.id);
+    let rig = rig.reopen();
+    let (send, done) = std::sync::mpsc::channel();
+    let txns = std::sync::Arc::clone(&rig.txns);
+    std::thread::spawn(move || {
+        for known in found {
+            let (id, first, last) = (known.id, known.first, known.last);
+            let state = TxnState::Prepared;
+            let entry = TxnEntry { id, first, last, undo_next: last, state };
+            send.send(txns.keep_prepared(&entry)).unwrap();
+        }
+    });
+    for which in ["large", "small"] {
+        let kept = done.recv_timeout(std::time::Duration::from_secs(20));
+        assert!(matches!(kept, Ok(Ok(()))), "{which}: {kept:?}, {:?}", rig.txns.lock_stats());
+    }
+}

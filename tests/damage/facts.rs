@@ -138,8 +138,9 @@ impl Facts {
             self.records.insert(lsn, RecordFact { end: buffer.next_lsn(), needed, kind, proves });
         }
         self.add_pads(&logs);
+        let running = self.mark_checkpoint(&logs);
         if self.control.clean_end.is_none() {
-            self.mark_needed_below_redo(&logs);
+            self.mark_needed_below_redo(&logs, running);
             let needed = self.records.iter().filter(|(_, record)| record.needed);
             let files = needed.map(|(lsn, _)| lsn.file());
             self.first_log = files.min().unwrap_or(self.first_log).min(self.first_log);
@@ -165,28 +166,42 @@ impl Facts {
         }
     }
 
-    /// The checkpoint itself, the transactions it lists, and what they must undo.
-    fn mark_needed_below_redo(&mut self, logs: &LogSet) {
+    /// The checkpoint and its list of transactions, which every opening reads: after a clean close
+    /// too, since prepared transactions outlive it. Gives the last record of each.
+    fn mark_checkpoint(&mut self, logs: &LogSet) -> BTreeMap<u64, Lsn> {
         let mut running: BTreeMap<u64, Lsn> = BTreeMap::new();
-        let mut needed = Vec::new();
-        if !self.control.checkpoint.is_none() {
-            needed.push(self.control.checkpoint);
-            let buffer = logs.read(self.control.checkpoint).expect("the checkpoint");
-            let Body::Checkpoint(checkpoint) = buffer.record().expect("known").body else {
-                panic!("the control file names a checkpoint");
-            };
-            if !checkpoint.active_from.is_none() {
-                let from = checkpoint.active_from;
-                let list = logs.forward(from, self.control.checkpoint).expect("the list");
-                for found in list {
-                    let (lsn, buffer) = found.expect("the list");
-                    needed.push(lsn);
-                    if let Body::ActiveTxns { entries } = buffer.record().expect("known").body {
-                        running.extend(entries.iter().map(|e: &TxnEntry| (e.id.0, e.last)));
-                    }
+        if self.control.checkpoint.is_none() {
+            return running;
+        }
+        let mut needed = vec![self.control.checkpoint];
+        let buffer = logs.read(self.control.checkpoint).expect("the checkpoint");
+        let Body::Checkpoint(checkpoint) = buffer.record().expect("known").body else {
+            panic!("the control file names a checkpoint");
+        };
+        if !checkpoint.active_from.is_none() {
+            let from = checkpoint.active_from;
+            let list = logs.forward(from, self.control.checkpoint).expect("the list");
+            for found in list {
+                let (lsn, buffer) = found.expect("the list");
+                needed.push(lsn);
+                if let Body::ActiveTxns { entries } = buffer.record().expect("known").body {
+                    running.extend(entries.iter().map(|e: &TxnEntry| (e.id.0, e.last)));
                 }
             }
         }
+        self.mark(needed);
+        running
+    }
+
+    fn mark(&mut self, needed: Vec<Lsn>) {
+        for lsn in needed {
+            self.records.get_mut(&lsn).expect("a record").needed = true;
+        }
+    }
+
+    /// What the transactions that were running must undo.
+    fn mark_needed_below_redo(&mut self, logs: &LogSet, mut running: BTreeMap<u64, Lsn>) {
+        let mut needed = Vec::new();
         for found in logs.forward(self.control.redo, self.end).expect("the log") {
             let (lsn, buffer) = found.expect("the log");
             let record = buffer.record().expect("known");
@@ -203,9 +218,7 @@ impl Facts {
                 at = logs.read(at).expect("its chain").record().expect("known").prev;
             }
         }
-        for lsn in needed {
-            self.records.get_mut(&lsn).expect("a record").needed = true;
-        }
+        self.mark(needed);
     }
 
     fn find_highest_page_lsn(&self) -> Lsn {

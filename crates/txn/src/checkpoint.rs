@@ -83,8 +83,10 @@ impl Transactions {
         // its pages and its files before it was logged, so the three looks that follow see it.
         let began = self.wal().end();
         let changes = self.cells().changes.get();
-        let active = self.table().collect();
         let lowest_first = self.table().lowest_first();
+        // Second: what it names was there at the first look, or began at or above `began`; the
+        // other way round, one that ends in between would be named and its log given up.
+        let active = self.table().collect();
         let pending = self.pending_files.lowest();
         let dirty = self.store().min_rec_lsn();
         let mut redo = [pending, dirty].into_iter().flatten().fold(began, Lsn::min);

@@ -208,11 +208,15 @@ impl Wal {
 /// pays for itself.
 fn clean_ahead(output: &mut Output, segment: &Segment) -> std::io::Result<()> {
     let (to, whole) = (u64::from(segment.end().offset()), u64::from(output.file_bytes));
+    let grew = to > output.filled;
+    // What is written needs no zeros: `fill_ahead` goes on behind it, also where a flush, padded
+    // as it may be, ends with the file.
+    output.filled = output.filled.max(to);
     if to == whole || to + FRAME_BYTES as u64 <= output.zeros_until {
         return Ok(());
     }
     let small = segment.bytes.len() < FILL_BYTES as usize;
-    let ahead = match (small, to > output.filled) {
+    let ahead = match (small, grew) {
         (true, true) => FILL_AHEAD_BYTES,
         (true, false) => CLEAN_AHEAD_BYTES,
         (false, _) => CLEAN_BEHIND_BYTES,

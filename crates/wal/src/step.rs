@@ -48,6 +48,9 @@ impl Wal {
     fn fill_ahead(&self) -> Result<bool, WalError> {
         let (file, number) = {
             let mut output = self.output.lock();
+            self.poison.check()?;
+            let written = u64::from(output.end.offset());
+            assert!(output.filled >= written, "W4: zeros go behind what is written");
             let ahead = u64::from(output.end.offset()) + FILL_AHEAD_BYTES;
             let until = ahead.min(output.file_bytes.into());
             if output.filled >= until {

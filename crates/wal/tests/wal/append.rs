@@ -41,6 +41,31 @@ pub fn what_is_appended_is_read_back_before_and_after_it_is_flushed() {
     assert!(wal.stats().rotations >= 5, "{:?}", wal.stats());
 }
 
+/// A file is filled with zeros piece by piece, ahead of the log. Once a flush had ended with the
+/// file, padded to its end, the background went on where it had stopped: over the records.
+#[test]
+fn zeros_never_go_over_what_is_written_even_where_it_ends_with_the_file() {
+    const FILE_BYTES: u32 = 4 << 20;
+    let host = Host::memory();
+    let wal = new_log(&host, &options(FILE_BYTES, 8 << 20));
+    let mut appended = Vec::new();
+    // Into the last block of the file, which the flush pads to its end.
+    while wal.end().offset() < FILE_BYTES - 512 {
+        let left = FILE_BYTES - wal.end().offset();
+        let len = if left > 64 << 10 { 8 << 10 } else { 200 };
+        let content = content(appended.len() as u64, len);
+        appended.push((wal.append(&record(&content)).unwrap(), content));
+    }
+    wal.flush(appended.last().unwrap().0).unwrap();
+    let end = wal.durable();
+    for _ in 0..64 {
+        wal.step().unwrap();
+    }
+    let found = scan(&log_set(&host).unwrap(), FIRST, end).unwrap();
+    assert_eq!(found.len(), appended.len());
+    assert!(found == appended);
+}
+
 #[test]
 fn a_scan_backward_is_a_scan_forward_reversed() {
     let host = Host::memory();

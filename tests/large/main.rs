@@ -15,6 +15,10 @@ use memory::Peak;
 
 const LOG_BUFFER_BYTES: usize = 1 << 20;
 const LOG_FILE_BYTES: u32 = 4 << 20;
+/// The usual number of locks on keys before one on the whole database is tried.
+const ESCALATE_AFTER: usize = 50_000;
+/// What a lock on a key costs: measured, rounded up.
+const LOCK_BYTES: usize = 160;
 /// Values that stand in their leaf.
 const SHORT_BYTES: usize = 1200;
 /// Values that do not.
@@ -50,11 +54,12 @@ impl Scale {
     ///
     /// Records waiting for the log: twice the buffer, while as much is being written. For every
     /// page of the cache 128 bytes, for every page of a file that was touched 4. The rest is for
-    /// the batch of pages being written, the locks, the catalog of one log file per 8 MiB, stacks.
+    /// the batch of pages being written, the catalog of one log file per 8 MiB, stacks. Locks on
+    /// keys, until one on the whole database takes their place.
     fn bound(self) -> u64 {
         let named = self.cache_bytes + self.version_bytes() + 4 * LOG_BUFFER_BYTES;
         let tables = self.cache_bytes / 64 + self.data_bytes as usize / 1024;
-        (named + tables + (12 << 20)) as u64
+        (named + tables + ESCALATE_AFTER * LOCK_BYTES + (12 << 20)) as u64
     }
 
     fn options(self) -> EnvironmentOptions {

@@ -51,7 +51,7 @@ fn one_transaction_takes_millions_of_puts_with_default_settings() {
 /// Key number `n`, in an order that has nothing to do with that of the numbers.
 fn key(n: u64) -> [u8; 16] {
     let mut key = [0; 16];
-    key[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-    key[8..].copy_from_slice(&n.to_be_bytes());
+    key[..8].copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    key[8..].copy_from_slice(&n.to_le_bytes());
     key
 }

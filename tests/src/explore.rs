@@ -79,7 +79,7 @@ pub struct Effort {
     /// Whether sectors may tear (profile "no sector atomicity").
     pub torn_sectors: bool,
     /// Whether the 4 KiB block around a write may become garbage (profile "no power-safe
-    /// overwrite"). Only with pages and log flushes of whole blocks: see [`life::whole_blocks`].
+    /// overwrite"). Only with pages and log flushes of whole blocks: see [`crate::life::whole_blocks`].
     pub collateral: bool,
     /// Sector size of the disk.
     pub sector_bytes: u64,

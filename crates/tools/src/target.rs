@@ -16,7 +16,7 @@ use crate::failure::Failure;
 /// `-t` and its family: at most one of them.
 #[derive(Args, Clone, Debug)]
 pub struct TargetArgs {
-    /// Up to and with this time: [[CC]YY]MMDDhhmm[.SS] in local time, that whole second; or
+    /// Up to and with this time: `[[CC]YY]MMDDhhmm[.SS]` in local time, that whole second; or
     /// RFC 3339, like 2026-11-20T12:45:00.5+01:00, exactly.
     #[arg(short = 't', long = "time", alias = "to-time", value_name = "TIME", group = "target")]
     pub time: Option<String>,

@@ -93,7 +93,7 @@ fn commits(
                             Keys::Disjoint => writer << 32 | random.below(KEYS),
                             Keys::Hot => u64::MAX,
                         };
-                        let key = key.to_be_bytes();
+                        let key = key.to_le_bytes();
                         env.run_with(options.clone(), |txn| {
                             database.put(txn, key, [b't'; VALUE_BYTES])
                         })?;
@@ -131,7 +131,7 @@ fn reads_beside(
             let snapshot = env.snapshot()?;
             for _ in 0..100 {
                 let key = random.below(4) << 32 | random.below(KEYS);
-                database.get_with(&snapshot, key.to_be_bytes(), <[u8]>::len)?;
+                database.get_with(&snapshot, key.to_le_bytes(), <[u8]>::len)?;
                 count += 1;
             }
         }

@@ -15,6 +15,14 @@
 //!   gap (locks it exclusively), finds the key once more: from then on it is the key above, because
 //!   nobody can insert below it and, locked, it cannot be purged. The insert follows, and then the
 //!   gap is opened again. A scan that locks it after that finds the leaf changed.
+//!
+//! Over leaf borders a look is not one state of the tree. A key j below the boundary K may come
+//! after the leaf of i, below j, was seen, let i into the gap that ends at j, and go as a ghost
+//! before the leaf of j is seen. So with the gap below K locked the leaves are looked at once more,
+//! from K down: nothing is seen in `[f, K)`, and nothing comes there, because the key above is K.
+//! So nothing comes to the leaf below f, if that is empty: a key needs the gap below the one above
+//! it, which is K still, and who had closed another gap before has its end, locked, in `[f, K)`,
+//! where there is none. And so on, leaf by leaf. K itself was seen with the lock held, and stays.
 
 use campanile_pagestore::PageWrite;
 use campanile_txn::{Access, KeptLock, Place, Txn};
@@ -69,6 +77,47 @@ impl<'e> Tree<'e> {
         }
     }
 
+    /// Whether `next`, the gap below which is locked, is the first entry at or above `fence`, and
+    /// stays it.
+    fn is_next(&self, fence: &[u8], next: Option<&[u8]>) -> Result<bool, TreeError> {
+        Ok(self.look_ahead(fence)?.as_deref() == next && self.is_empty_below(fence, true, next)?)
+    }
+
+    /// Whether no entry is above `from`, or there (`inclusive`), and below `upper` (`None`: the end
+    /// of the tree), which is an entry, and the gap below which is locked: then none will be.
+    /// Nothing may be latched.
+    pub(crate) fn is_empty_below(
+        &self,
+        from: &[u8],
+        inclusive: bool,
+        upper: Option<&[u8]>,
+    ) -> Result<bool, TreeError> {
+        let mut upper = upper.map(<[u8]>::to_vec);
+        loop {
+            let bound = upper.as_deref();
+            if bound.is_some_and(|bound| bound <= from) {
+                return Ok(true);
+            }
+            let target = bound.map_or(Target::Last, Target::Below);
+            let (last, lower) = self.look_at_leaf(target, |leaf| {
+                let node = node_of(&leaf);
+                let within = bound.filter(|bound| node.covers(bound));
+                let end = within.map_or(node.count(), |bound| {
+                    let (Ok(slot) | Err(slot)) = node.search(bound);
+                    slot
+                });
+                Ok((end.checked_sub(1).map(|slot| node.key(slot)), node.fences().0))
+            })?;
+            if let Some(last) = last {
+                return Ok(last.as_slice() < from || (!inclusive && last == from));
+            }
+            if lower.is_empty() {
+                return Ok(true);
+            }
+            upper = Some(lower);
+        }
+    }
+
     /// Asks for the gap that `key` goes into, at `slot` of the latched `leaf`.
     pub(crate) fn enter_gap(
         &self,
@@ -105,7 +154,7 @@ impl<'e> Tree<'e> {
         loop {
             let next = self.look_ahead(&fence)?;
             let lock = self.txns.close_gap(txn, self.file, place_of(next.as_deref()))?;
-            if self.look_ahead(&fence)? == next {
+            if self.is_next(&fence, next.as_deref())? {
                 return Ok(ClosedGap { fence, next, lock });
             }
         }
@@ -116,7 +165,7 @@ impl<'e> Tree<'e> {
         loop {
             let next = self.look_ahead(fence)?;
             self.txns.lock_gap(txn, self.file, place_of(next.as_deref()))?;
-            if self.look_ahead(fence)? == next {
+            if self.is_next(fence, next.as_deref())? {
                 return Ok(());
             }
         }

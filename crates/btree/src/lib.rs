@@ -1,6 +1,10 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+// The rig of the tests of the tree, which some tests of its inside stand on too.
+#[cfg(test)]
+extern crate self as campanile_btree;
+
 mod builder_level;
 mod bulk_load;
 mod clean;
@@ -17,6 +21,10 @@ mod locking;
 mod long_value;
 mod merge;
 mod range;
+#[cfg(test)]
+#[allow(dead_code, reason = "the tests of the tree use the rest")]
+#[path = "../tests/tree/rig.rs"]
+mod rig;
 mod scan;
 mod split;
 mod split_point;

@@ -9,9 +9,13 @@
 //! and is the boundary of a gap as long as it is there. Copy the leaf, lock the entry and the gap
 //! below it, see that the copy is still good (`gap.rs` says why that is enough); a ghost is then
 //! passed for good, a live entry is what was looked for. If the copy is outdated the way is gone
-//! once more, with the lock held: then what it leads to is certain without another look. Upwards,
-//! the gap of the first entry beyond the bound is locked last; downwards, the gap of the first
-//! entry above the beginning is locked first, and each step finds the gap above it locked already.
+//! once more, with the lock held: what it then leads to on its first leaf is certain without
+//! another look. Over leaf borders it is not: between the copies of two leaves a boundary below the
+//! locked one may have come to the second, let a key into the first, and gone. So the way is gone
+//! back, from the locked boundary down, which is certain (`gap.rs`). Unchanged versions would say
+//! as much, but a small cache may never have all these leaves at once. Upwards, the gap of the
+//! first entry beyond the bound is locked last; downwards, the gap of the first entry above the
+//! beginning is locked first, and each step finds the gap above it locked already.
 
 use campanile_format::planted::{self, Bug};
 use campanile_pagestore::PageVersion;
@@ -46,8 +50,12 @@ struct Scan<'s, 'e> {
     way: Way<'s>,
     /// It locks gaps, and keys to the end.
     stable: bool,
-    /// Leaves whose upper ends lie before the entry to come.
+    /// Leaves whose upper ends lie before the entry to come; none on the way down.
     passed: Vec<PageVersion>,
+    /// Upwards: where the way begins, after the last ghost that was passed for good, and whether an
+    /// entry there is on it.
+    from: Vec<u8>,
+    inclusive: bool,
     key: Vec<u8>,
     /// The boundary that was locked before the leaves were copied.
     sure: Option<Boundary>,
@@ -62,23 +70,36 @@ enum Boundary {
     End,
 }
 
+impl Boundary {
+    /// What lies above the last entry that may be on the way; `None`: nothing does.
+    fn key(&self) -> Option<&[u8]> {
+        match self {
+            Boundary::Key(key) | Boundary::Fence(key) => Some(key),
+            Boundary::End => None,
+        }
+    }
+}
+
 impl<'s, 'e> Scan<'s, 'e> {
     fn new(tree: &'s Tree<'e>, txn: &'s mut Txn, way: Way<'s>) -> Scan<'s, 'e> {
         let stable = txn.isolation() == Isolation::Serializable;
-        Scan { tree, txn, way, stable, passed: Vec::new(), key: Vec::new(), sure: None }
+        let (passed, from, key) = (Vec::new(), Vec::new(), Vec::new());
+        Scan { tree, txn, way, stable, passed, from, inclusive: false, key, sure: None }
     }
 }
 
 impl Scan<'_, '_> {
     /// Whether everything that was looked at on the way to `boundary`, which is locked, is so. If
     /// not, it is the next time.
-    fn is_good(&mut self, copy: &LeafCopy, boundary: Boundary) -> bool {
+    fn is_good(&mut self, copy: &LeafCopy, boundary: Boundary) -> Result<bool, TreeError> {
         if self.sure.as_ref() == Some(&boundary) {
-            return true;
+            let one_leaf = self.passed.is_empty();
+            let (tree, from) = (self.tree, &self.from);
+            return Ok(one_leaf || tree.is_empty_below(from, self.inclusive, boundary.key())?);
         }
         let good = self.is_unchanged(copy);
         self.sure = (!good && self.stable).then_some(boundary);
-        good
+        Ok(good)
     }
 
     fn is_unchanged(&self, copy: &LeafCopy) -> bool {
@@ -95,7 +116,7 @@ impl Scan<'_, '_> {
         if !allowed {
             if self.stable && matches!(self.way, Way::Up { .. }) {
                 txns.lock_gap(self.txn, file, Place::Key(&self.key))?;
-                if !self.is_good(copy, Boundary::Key(self.key.clone())) {
+                if !self.is_good(copy, Boundary::Key(self.key.clone()))? {
                     return Ok(Step::Outdated);
                 }
             }
@@ -108,7 +129,8 @@ impl Scan<'_, '_> {
             txns.lock_briefly(self.txn, file, &self.key)?
         };
         // The usual case without a copy of the key.
-        let good = self.is_unchanged(copy) || self.is_good(copy, Boundary::Key(self.key.clone()));
+        let good =
+            self.is_unchanged(copy) || self.is_good(copy, Boundary::Key(self.key.clone()))?;
         if good && !copy.node().is_ghost(slot) {
             return Ok(Step::Live(brief));
         }
@@ -128,7 +150,7 @@ impl Scan<'_, '_> {
             return Ok(true);
         }
         self.tree.txns.lock_gap(self.txn, self.tree.file, Place::End)?;
-        Ok(self.is_good(copy, Boundary::End))
+        self.is_good(copy, Boundary::End)
     }
 
     /// Locks the gap that the scan begins in, coming from above: below the entry in `slot` of
@@ -141,15 +163,15 @@ impl Scan<'_, '_> {
             node.key_into(slot, &mut self.key);
             txns.lock_gap(self.txn, file, Place::Key(&self.key))?;
             let boundary = Boundary::Key(self.key.clone());
-            return Ok(self.is_good(copy, boundary));
+            return self.is_good(copy, boundary);
         }
         if !node.upper(&mut fence) {
             txns.lock_gap(self.txn, file, Place::End)?;
-            return Ok(self.is_good(copy, Boundary::End));
+            return self.is_good(copy, Boundary::End);
         }
         self.tree.scan_gap(self.txn, &fence)?;
         let boundary = Boundary::Fence(fence);
-        Ok(self.is_good(copy, boundary))
+        self.is_good(copy, boundary)
     }
 }
 
@@ -165,7 +187,10 @@ impl Cursor {
     ) -> Result<Found, TreeError> {
         let mut scan = Scan::new(tree, txn, way);
         match way {
-            Way::Up { from, inclusive, .. } => self.climb(&mut scan, from.to_vec(), inclusive),
+            Way::Up { from, inclusive, .. } => {
+                (scan.from, scan.inclusive) = (from.to_vec(), inclusive);
+                self.climb(&mut scan)
+            }
             Way::Down { from, inclusive, .. } => {
                 self.go_down(&mut scan, from.map(<[u8]>::to_vec), inclusive, entered)
             }
@@ -199,17 +224,12 @@ impl Cursor {
         }
     }
 
-    fn climb(
-        &mut self,
-        scan: &mut Scan<'_, '_>,
-        mut from: Vec<u8>,
-        mut inclusive: bool,
-    ) -> Result<Found, TreeError> {
+    fn climb(&mut self, scan: &mut Scan<'_, '_>) -> Result<Found, TreeError> {
         let mut fence = Vec::new();
         'again: loop {
             scan.passed.clear();
-            self.spare.take(scan.tree, None, Target::At(&from))?;
-            let mut slot = self.spare_begin(&from, inclusive);
+            self.spare.take(scan.tree, None, Target::At(&scan.from))?;
+            let mut slot = self.spare_begin(&scan.from, scan.inclusive);
             loop {
                 if slot < self.spare.node().count() {
                     match scan.step(&self.spare, slot)? {
@@ -218,8 +238,8 @@ impl Cursor {
                         Step::Outdated => continue 'again,
                         Step::Ghost => {}
                     }
-                    from.clone_from(&scan.key);
-                    inclusive = false;
+                    scan.from.clone_from(&scan.key);
+                    scan.inclusive = false;
                     slot += 1;
                 } else if self.spare.node().upper(&mut fence) {
                     scan.passed.push(self.spare.version());
@@ -284,5 +304,102 @@ impl Cursor {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Bound;
+
+    use super::*;
+    use crate::rig::{Rig, Sizes};
+
+    fn key(number: u32) -> Vec<u8> {
+        format!("{number:05}").into_bytes()
+    }
+
+    /// The last key of the first of two leaves, the fence, and the first key beyond it.
+    fn border(rig: &Rig) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+        let tree = rig.tree();
+        let mut txn = rig.begin();
+        for number in 0..10 {
+            tree.put(&mut txn, &key(number), &[b'v'; 60]).expect("put");
+        }
+        rig.commit(txn);
+        let (mut leaf, mut fence) = (LeafCopy::default(), Vec::new());
+        leaf.take(&tree, None, Target::At(b"")).expect("the first leaf");
+        assert!(leaf.node().upper(&mut fence), "there is one leaf");
+        let last = leaf.node().key(leaf.node().count() - 1);
+        leaf.take(&tree, None, Target::At(&fence)).expect("the second leaf");
+        assert!(!leaf.node().upper(&mut Vec::new()), "there are three leaves");
+        // So that there is a place between the fence and the first key.
+        let mut txn = rig.begin();
+        assert!(tree.delete(&mut txn, &leaf.node().key(0)).expect("delete"));
+        rig.commit(txn);
+        purge(&tree, &fence);
+        (last, fence, leaf.node().key(1))
+    }
+
+    fn purge(tree: &Tree<'_>, key: &[u8]) {
+        let mut leaf = tree.write_leaf(key).expect("a leaf");
+        assert!(tree.purge_ghosts(&mut leaf).expect("purge"), "no ghost went");
+    }
+
+    /// What a scan does from `last` over the fence, move by move, with others between the moves:
+    /// while it waits for the first entry of the second leaf, a boundary below that comes, lets
+    /// `phantom` into the first leaf when the scan has copied it, and goes.
+    #[test]
+    fn a_boundary_that_comes_and_goes_at_a_leaf_border_lets_no_phantom_in() {
+        let rig = Rig::new(Sizes { frames: 128, ..Sizes::default() });
+        let tree = rig.tree();
+        let (last, fence, first) = border(&rig);
+        let (boundary, phantom) = ([&fence[..], b"!"].concat(), [&last[..], b"!"].concat());
+        assert!(boundary < first && phantom < fence);
+
+        let mut txn = rig.begin();
+        let way = Way::Up { from: &last, inclusive: false, until: Bound::Unbounded };
+        let mut scan = Scan::new(&tree, &mut txn, way);
+        scan.from.clone_from(&last);
+        let mut copy = LeafCopy::default();
+        let pass_first_leaf = |scan: &mut Scan<'_, '_>, copy: &mut LeafCopy| {
+            copy.take(&tree, None, Target::At(&last)).expect("the first leaf");
+            scan.passed = vec![copy.version()];
+        };
+        pass_first_leaf(&mut scan, &mut copy);
+        copy.take(&tree, None, Target::At(&fence)).expect("the second leaf");
+        let mut other = rig.begin();
+        assert!(tree.insert(&mut other, &boundary, b"boundary").expect("insert"));
+        rig.abort(other);
+        assert!(matches!(scan.step(&copy, 0), Ok(Step::Outdated)), "the boundary has come");
+
+        pass_first_leaf(&mut scan, &mut copy);
+        let mut other = rig.begin();
+        assert!(tree.insert(&mut other, &phantom, b"phantom").expect("insert"));
+        rig.commit(other);
+        purge(&tree, &fence);
+        copy.take(&tree, None, Target::At(&fence)).expect("the second leaf");
+        assert_eq!(copy.node().key(0), first);
+        assert!(matches!(scan.step(&copy, 0), Ok(Step::Outdated)), "it missed the phantom");
+
+        let mut cursor = Cursor::new();
+        let found = cursor.climb(&mut scan).expect("climb");
+        assert!(found.is_some_and(|(slot, _)| cursor.spare.node().key(slot) == phantom));
+        rig.abort(txn);
+    }
+
+    #[test]
+    fn what_is_empty_below_a_boundary_is_told_over_leaf_borders() {
+        let rig = Rig::new(Sizes { frames: 128, ..Sizes::default() });
+        let tree = rig.tree();
+        let (last, fence, first) = border(&rig);
+        let is_empty = |from: &[u8], inclusive, upper: Option<&[u8]>| {
+            tree.is_empty_below(from, inclusive, upper).expect("a look")
+        };
+        assert!(is_empty(&last, false, Some(&first)));
+        assert!(!is_empty(&last, true, Some(&first)));
+        assert!(is_empty(&fence, true, Some(&first)) && is_empty(&fence, true, Some(&fence)));
+        assert!(!is_empty(b"", false, Some(&first)) && !is_empty(&first, true, None));
+        assert!(is_empty(b"", true, Some(&key(0))) && !is_empty(b"", true, Some(&key(1))));
+        assert!(is_empty(&key(9), false, None) && !is_empty(&last, false, None));
     }
 }

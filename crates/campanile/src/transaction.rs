@@ -142,6 +142,11 @@ impl Transaction {
     /// record on. `gid` is the coordinator's name for it, 1 to 256 bytes; no two transactions that
     /// wait have the same.
     ///
+    /// After a restart it has its exclusive locks again, not those on what it only read: a
+    /// snapshot taken then may show what others made of that and not yet what this one made of
+    /// it. One that changed more than the memory for versions holds makes snapshots of the same
+    /// databases too old ([`ErrorKind::SnapshotTooOld`]) until it is resolved.
+    ///
     /// After an error the transaction is rolled back: if the id is taken
     /// ([`ErrorKind::AlreadyExists`]) or of no possible length, if the transaction is nested, or
     /// if it changed databases that are not durable ([`ErrorKind::InvalidArgument`]).

@@ -256,7 +256,7 @@ impl Opening<'_> {
         }
         let dir = self.home.join(names::LOG_DIR);
         let logs = LogSet::open(&self.host.vfs, &dir, control.environment, control.timeline)?;
-        for entry in prepared_at_close(&logs, active_from, checkpoint)? {
+        for entry in prepared_at_close(&logs, active_from, checkpoint, txns.next_txn())? {
             txns.keep_prepared(&entry)?;
         }
         Ok(())

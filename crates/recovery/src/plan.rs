@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use campanile_format::Lsn;
 use campanile_format::control::Control;
 use campanile_format::names;
 use campanile_format::record::{Body, Checkpoint, TxnEntry, TxnState};
+use campanile_format::{Lsn, TxnId};
 use campanile_txn::log_distance;
 use campanile_vfs::Host;
 use campanile_wal::{LogEnd, LogSet, Tail, WalError, find_end};
@@ -63,9 +63,10 @@ impl Plan {
             return Ok(());
         }
         for found in self.logs.forward(checkpoint.active_from, self.checkpoint)? {
-            let (_, buffer) = found?;
+            let (lsn, buffer) = found?;
             if let Body::ActiveTxns { entries } = buffer.record()?.body {
                 for entry in entries {
+                    check_entry(lsn, &entry, checkpoint.next_txn)?;
                     let last = last_words(&self.logs, &entry)?;
                     self.analysis.adopt_active(entry, &last);
                 }
@@ -189,6 +190,7 @@ pub(crate) fn prepared_at_close(
     logs: &LogSet,
     active_from: Lsn,
     checkpoint: Lsn,
+    next_txn: TxnId,
 ) -> Result<Vec<TxnEntry>, RecoveryError> {
     let mut prepared = Vec::new();
     for found in logs.forward(active_from, checkpoint)? {
@@ -198,10 +200,29 @@ pub(crate) fn prepared_at_close(
                 let why = format!("{} was active, but the close says clean", active.id);
                 return Err(RecoveryError::Contradiction { lsn, why });
             }
-            prepared.extend(entries);
+            for entry in entries {
+                check_entry(lsn, &entry, next_txn)?;
+                if prepared.iter().any(|known: &TxnEntry| known.id == entry.id) {
+                    let why = format!("{} is listed twice", entry.id);
+                    return Err(RecoveryError::Contradiction { lsn, why });
+                }
+                prepared.push(entry);
+            }
         }
     }
     Ok(prepared)
+}
+
+/// Checks that an entry in a list of transactions can be true at all: nobody after this may
+/// stumble over it.
+fn check_entry(lsn: Lsn, entry: &TxnEntry, next_txn: TxnId) -> Result<(), RecoveryError> {
+    let TxnEntry { id, first, last, undo_next, .. } = *entry;
+    let true_to_form = id != TxnId::SYSTEM && id < next_txn && first <= last && undo_next <= last;
+    if true_to_form {
+        return Ok(());
+    }
+    let why = format!("it lists {id} from {first} to {last}, to be undone from {undo_next}");
+    Err(RecoveryError::Contradiction { lsn, why })
 }
 
 fn read_checkpoint(logs: &LogSet, lsn: Lsn) -> Result<Checkpoint, RecoveryError> {

@@ -404,18 +404,11 @@ impl Cursor {
         key: &[u8],
     ) -> Result<bool, TreeError> {
         let mut held = tree.lock_to_read(reader, key)?;
-        let slot = loop {
-            self.spare.take(tree, reader.snapshot(), Target::At(key))?;
-            let found = self.spare.node().search(key).ok();
-            let Some(slot) = found.filter(|slot| self.spare.is_visible(*slot)) else {
+        let slot = match self.copy_exactly(tree, reader, key, &mut held) {
+            Ok(Some(slot)) => slot,
+            failed => {
                 tree.unlock(reader, held);
-                return Ok(false);
-            };
-            match (&held, reader.txn()) {
-                (Held::Nothing, Some(txn)) if self.spare.is_overflow(slot) => {
-                    held = tree.lock_briefly(txn, key)?;
-                }
-                _ => break slot,
+                return failed.map(|_| false);
             }
         };
         self.arrive(slot);
@@ -427,13 +420,33 @@ impl Cursor {
         Ok(true)
     }
 
+    /// Copies the leaf with this key, which is locked as `held` says; its slot in the spare copy.
+    fn copy_exactly(
+        &mut self,
+        tree: &Tree<'_>,
+        reader: &mut Reader<'_>,
+        key: &[u8],
+        held: &mut Held,
+    ) -> Result<Option<usize>, TreeError> {
+        loop {
+            self.spare.take(tree, reader.snapshot(), Target::At(key))?;
+            let found = self.spare.node().search(key).ok();
+            let Some(slot) = found.filter(|slot| self.spare.is_visible(*slot)) else {
+                return Ok(None);
+            };
+            match (&held, reader.txn()) {
+                (Held::Nothing, Some(txn)) if self.spare.is_overflow(slot) => {
+                    *held = tree.lock_briefly(txn, key)?;
+                }
+                _ => return Ok(Some(slot)),
+            }
+        }
+    }
+
     /// Holds on to what the new position needs, and gives back what the old one needed.
     fn keep(&mut self, tree: &Tree<'_>, txn: &mut Txn, brief: Option<Brief>) {
         self.entered = Some(txn.id());
-        let new = brief.map(|brief| tree.txns.keep_lock(txn, brief));
-        let stays = |held: &KeptLock| new.is_none() && tree.txns.is_on(held, tree.file, &self.key);
-        if !self.held.as_ref().is_some_and(stays) {
-            self.held = new;
-        }
+        // The new one first: it may be the old one.
+        self.held = brief.map(|brief| tree.txns.keep_lock(txn, brief));
     }
 }

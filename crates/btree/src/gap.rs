@@ -25,7 +25,7 @@
 //! where there is none. And so on, leaf by leaf. K itself was seen with the lock held, and stays.
 
 use campanile_pagestore::PageWrite;
-use campanile_txn::{Access, KeptLock, Place, Txn};
+use campanile_txn::{Access, GapLock, Place, Txn};
 
 use crate::descend::{Target, node_of};
 use crate::error::TreeError;
@@ -39,7 +39,7 @@ pub(crate) struct ClosedGap {
     fence: Vec<u8>,
     /// The key above; `None`: the end of the tree.
     next: Option<Vec<u8>>,
-    lock: KeptLock,
+    lock: GapLock,
 }
 
 /// What became of the wish to insert.

@@ -59,6 +59,8 @@ struct Scan<'s, 'e> {
     key: Vec<u8>,
     /// The boundary that was locked before the leaves were copied.
     sure: Option<Boundary>,
+    /// Its lock, if that is a brief one.
+    ahead: Option<Brief>,
 }
 
 /// Where a gap ends.
@@ -71,6 +73,10 @@ enum Boundary {
 }
 
 impl Boundary {
+    fn is(&self, key: &[u8]) -> bool {
+        matches!(self, Boundary::Key(boundary) if boundary == key)
+    }
+
     /// What lies above the last entry that may be on the way; `None`: nothing does.
     fn key(&self) -> Option<&[u8]> {
         match self {
@@ -84,7 +90,8 @@ impl<'s, 'e> Scan<'s, 'e> {
     fn new(tree: &'s Tree<'e>, txn: &'s mut Txn, way: Way<'s>) -> Scan<'s, 'e> {
         let stable = txn.isolation() == Isolation::Serializable;
         let (passed, from, key) = (Vec::new(), Vec::new(), Vec::new());
-        Scan { tree, txn, way, stable, passed, from, inclusive: false, key, sure: None }
+        let (inclusive, sure, ahead) = (false, None, None);
+        Scan { tree, txn, way, stable, passed, from, inclusive, key, sure, ahead }
     }
 }
 
@@ -93,12 +100,13 @@ impl Scan<'_, '_> {
     /// not, it is the next time.
     fn is_good(&mut self, copy: &LeafCopy, boundary: Boundary) -> Result<bool, TreeError> {
         if self.sure.as_ref() == Some(&boundary) {
-            let one_leaf = self.passed.is_empty();
+            // Without gaps a record may come to a leaf that was passed: it came too late.
+            let certain = self.passed.is_empty() || !self.stable;
             let (tree, from) = (self.tree, &self.from);
-            return Ok(one_leaf || tree.is_empty_below(from, self.inclusive, boundary.key())?);
+            return Ok(certain || tree.is_empty_below(from, self.inclusive, boundary.key())?);
         }
         let good = self.is_unchanged(copy);
-        self.sure = (!good && self.stable).then_some(boundary);
+        self.sure = (!good).then_some(boundary);
         Ok(good)
     }
 
@@ -126,7 +134,7 @@ impl Scan<'_, '_> {
             txns.lock_step(self.txn, file, &self.key)?;
             None
         } else {
-            txns.lock_briefly(self.txn, file, &self.key)?
+            self.lock_record()?
         };
         // The usual case without a copy of the key.
         let good =
@@ -134,14 +142,34 @@ impl Scan<'_, '_> {
         if good && !copy.node().is_ghost(slot) {
             return Ok(Step::Live(brief));
         }
-        if let Some(brief) = brief {
-            txns.unlock(self.txn, brief);
-        }
         if !good {
+            self.ahead = brief;
             return Ok(Step::Outdated);
+        }
+        if let Some(brief) = brief {
+            self.sure = None;
+            txns.unlock(self.txn, brief);
         }
         self.passed.clear();
         Ok(Step::Ghost)
+    }
+
+    /// Locks the record that the scan has come to, for as long as the cursor stands there; it may
+    /// have the lock from the look before.
+    fn lock_record(&mut self) -> Result<Option<Brief>, TreeError> {
+        if self.ahead.is_some() && self.sure.as_ref().is_some_and(|sure| sure.is(&self.key)) {
+            return Ok(self.ahead.take());
+        }
+        self.let_go();
+        Ok(self.tree.txns.lock_briefly(self.txn, self.tree.file, &self.key)?)
+    }
+
+    /// Gives the lock back that was taken for another look.
+    fn let_go(&mut self) {
+        if let Some(brief) = self.ahead.take() {
+            self.sure = None;
+            self.tree.txns.unlock(self.txn, brief);
+        }
     }
 
     /// Locks the end of the tree. False if the copy is outdated.
@@ -186,7 +214,7 @@ impl Cursor {
         entered: bool,
     ) -> Result<Found, TreeError> {
         let mut scan = Scan::new(tree, txn, way);
-        match way {
+        let found = match way {
             Way::Up { from, inclusive, .. } => {
                 (scan.from, scan.inclusive) = (from.to_vec(), inclusive);
                 self.climb(&mut scan)
@@ -194,7 +222,9 @@ impl Cursor {
             Way::Down { from, inclusive, .. } => {
                 self.go_down(&mut scan, from.map(<[u8]>::to_vec), inclusive, entered)
             }
-        }
+        };
+        scan.let_go();
+        found
     }
 
     /// The next live record in the cursor's own copy, whose slot is known; `None` if the copy is
@@ -219,7 +249,10 @@ impl Cursor {
                 Step::Live(brief) => return Ok(Some(Some((at, brief)))),
                 Step::Beyond => return Ok(Some(None)),
                 Step::Ghost => {}
-                Step::Outdated => return Ok(None),
+                Step::Outdated => {
+                    scan.let_go();
+                    return Ok(None);
+                }
             }
         }
     }

@@ -55,6 +55,16 @@ impl Tree<'_> {
         }
     }
 
+    /// Locks the key to the end of the transaction, whatever its isolation, so that what it has
+    /// stays there.
+    pub(crate) fn lock_to_stay(&self, txn: &mut Txn, key: &[u8]) -> Result<(), TxnError> {
+        self.lock_file(txn, Access::Read)?;
+        match self.locks {
+            Locks::Keys => self.txns.lock_key(txn, self.file, key, Access::Read),
+            Locks::File | Locks::Nothing => Ok(()),
+        }
+    }
+
     /// Locks the key for as long as it is looked at.
     pub(crate) fn lock_briefly(&self, txn: &mut Txn, key: &[u8]) -> Result<Held, TreeError> {
         let brief = self.txns.lock_briefly(txn, self.file, key)?;

@@ -112,29 +112,41 @@ impl<'e> Tree<'e> {
     ) -> Result<Option<R>, TreeError> {
         let mut held = self.lock_to_read(&mut reader, key)?;
         let mut scratch = SCRATCH.take();
-        let mut sight = self.look_up(reader.snapshot(), key, &mut scratch)?;
+        let result = self.get_held(&mut reader, &mut held, key, &mut scratch, take);
+        self.unlock(&mut reader, held);
+        if scratch.capacity() <= SCRATCH_KEPT_BYTES {
+            SCRATCH.set(scratch);
+        }
+        result
+    }
+
+    /// [`Tree::get_with`] under the locks that `held` says.
+    fn get_held<R>(
+        &self,
+        reader: &mut Reader<'_>,
+        held: &mut Held,
+        key: &[u8],
+        scratch: &mut Vec<u8>,
+        take: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, TreeError> {
+        let mut sight = self.look_up(reader.snapshot(), key, scratch)?;
         if let (Held::Nothing, Some(Sight::Overflow(_)), Reader::Txn(txn)) =
-            (&held, &sight, &mut reader)
+            (&held, &sight, &mut *reader)
         {
             // Pages of a value that is taken back are free: no look at them without a lock.
-            held = self.lock_briefly(txn, key)?;
-            sight = self.look_up(None, key, &mut scratch)?;
+            *held = self.lock_briefly(txn, key)?;
+            sight = self.look_up(None, key, scratch)?;
         }
-        let result = match sight {
+        Ok(match sight {
             None => None,
             Some(Sight::OnPage(range)) => Some(take(&scratch[range])),
             Some(Sight::Version(bytes)) => Some(take(&bytes)),
             Some(Sight::Overflow(overflow)) => {
                 scratch.clear();
-                self.read_long(overflow, &mut scratch)?;
-                Some(take(&scratch))
+                self.read_long(overflow, scratch)?;
+                Some(take(scratch))
             }
-        };
-        self.unlock(&mut reader, held);
-        if scratch.capacity() <= SCRATCH_KEPT_BYTES {
-            SCRATCH.set(scratch);
-        }
-        Ok(result)
+        })
     }
 
     /// Whether `key` is there.

@@ -7,10 +7,8 @@ use std::io;
 
 use campanile_format::overflow::{self, Overflow};
 use campanile_format::{OverflowRef, PageNo};
-use campanile_txn::Access;
 
 use crate::error::TreeError;
-use crate::locking::Held;
 use crate::long_value::Extent;
 use crate::tree::Tree;
 use crate::view::Reader;
@@ -45,11 +43,9 @@ impl<'e> Tree<'e> {
         mut reader: Reader<'_>,
         key: &[u8],
     ) -> Result<Option<ValueReader<'e>>, TreeError> {
-        if let (Held::Nothing | Held::Briefly(_), Reader::Txn(txn)) =
-            (self.lock_to_read(&mut reader, key)?, &mut reader)
-        {
+        if let Reader::Txn(txn) = &mut reader {
             // The value is read bit by bit, so its pages must stay.
-            self.txns.lock_key(txn, self.file, key, Access::Read)?;
+            self.lock_to_stay(txn, key)?;
         }
         let mut inline = Vec::new();
         Ok(match self.look_up(reader.snapshot(), key, &mut inline)? {

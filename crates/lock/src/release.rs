@@ -20,12 +20,7 @@ impl LockTable {
         let Some(lock) = shard.locks.get_mut(&name) else { return Mode::NONE };
         let mode = lock.set_mode(owner, Mode::NONE);
         if !mode.is_none() {
-            self.owners.with(owner, |owner| {
-                // Most often it is one of the latest.
-                if let Some(at) = owner.held.iter().rposition(|held| *held == name) {
-                    owner.held.swap_remove(at);
-                }
-            });
+            self.forget_name(owner, name);
             self.serve(&mut shard, name);
         }
         mode
@@ -48,6 +43,32 @@ impl LockTable {
             lock.set_mode(owner, mode);
         }
         self.serve(&mut shard, name);
+    }
+
+    /// Weakens a lock that is held in exactly the mode `during` to `before`. Otherwise nothing: it
+    /// was made stronger meanwhile, or is gone.
+    pub fn give_back(&self, owner: OwnerId, name: LockName, during: Mode, before: Mode) {
+        debug_assert!(during.covers(before), "{name} becomes weaker: {during}, {before}");
+        let mut shard = self.shard(name);
+        let Some(lock) = shard.locks.get_mut(&name) else { return };
+        if during.is_none() || lock.mode_of(owner) != during {
+            return;
+        }
+        lock.set_mode(owner, before);
+        if before.is_none() {
+            self.forget_name(owner, name);
+        }
+        self.serve(&mut shard, name);
+    }
+
+    /// Takes a name off the owner's list, with the lock's shard locked.
+    fn forget_name(&self, owner: OwnerId, name: LockName) {
+        self.owners.with(owner, |owner| {
+            // Most often it is one of the latest.
+            if let Some(at) = owner.held.iter().rposition(|held| *held == name) {
+                owner.held.swap_remove(at);
+            }
+        });
     }
 
     /// Gives back every lock of `owner` on keys of file `space`, and keeps the one on the whole:

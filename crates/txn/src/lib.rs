@@ -3,6 +3,7 @@
 
 mod activity;
 mod apply;
+mod brief_locks;
 mod checkpoint;
 mod error;
 mod escalate;
@@ -30,11 +31,12 @@ mod volatile;
 
 pub use activity::{ActiveTxn, Activity, LogHold};
 pub use apply::{By, Change};
+pub use brief_locks::{Brief, KeptLock};
 pub use checkpoint::{CheckpointInfo, CheckpointKind, log_distance};
 pub use error::TxnError;
 pub use flush_log_first::FlushLogFirst;
 pub use lock_refused::{LockRefused, Place};
-pub use locks::{Access, Brief, KeptLock};
+pub use locks::{Access, GapLock};
 pub use nested::Parent;
 pub use prepare::{GID_BYTES_MAX, PreparedTxn};
 pub use restore_point::RESTORE_POINT_NAME_MAX;

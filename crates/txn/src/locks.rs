@@ -17,6 +17,7 @@ use campanile_lock::{
     Granted, Intent, LockError, LockName, LockTable, Mode, OwnerId, OwnerInfo, Part, VictimPolicy,
     Wait,
 };
+use campanile_wal::Poison;
 
 use crate::error::TxnError;
 use crate::lock_refused::{LockRefused, Place};
@@ -51,18 +52,10 @@ impl Access {
     }
 }
 
-/// A lock that is held while somebody looks, see [`Transactions::lock_briefly`].
+/// A gap that is closed for everybody else until this is dropped, see
+/// [`Transactions::close_gap`].
 #[derive(Debug)]
-#[must_use = "give it back with `unlock`"]
-pub struct Brief {
-    name: LockName,
-    before: Mode,
-    during: Mode,
-}
-
-/// A brief lock that is given back when this is dropped, wherever the transaction is then.
-#[derive(Debug)]
-pub struct KeptLock {
+pub struct GapLock {
     table: Arc<LockTable>,
     owner: OwnerId,
     name: LockName,
@@ -70,16 +63,9 @@ pub struct KeptLock {
     during: Mode,
 }
 
-impl Drop for KeptLock {
+impl Drop for GapLock {
     fn drop(&mut self) {
-        give_back(&self.table, self.owner, self.name, self.before, self.during);
-    }
-}
-
-/// Weakens a lock to what it was, unless it was made stronger meanwhile or is gone.
-fn give_back(table: &LockTable, owner: OwnerId, name: LockName, before: Mode, during: Mode) {
-    if during != Mode::NONE && table.holds(owner, name) == during {
-        table.downgrade(owner, name, before);
+        self.table.give_back(self.owner, self.name, self.during, self.before);
     }
 }
 
@@ -101,12 +87,23 @@ pub(crate) struct Holder {
     pub table: Arc<LockTable>,
     pub owner: OwnerId,
     pub files: Vec<FileLocks>,
+    poison: Poison,
+    /// They stay for as long as the environment is open.
+    stays: bool,
 }
 
 impl Holder {
     /// Hands all locks to the parent, in which this owner is nested.
-    pub fn hand_to(self, parent: OwnerId) {
-        self.table.transfer(self.owner, parent);
+    pub fn hand_to(self, parent: &Entry) {
+        let transfer = || self.table.transfer(self.owner, owner_of(parent));
+        parent.kept.inherit(&self.table, self.owner, transfer);
+    }
+
+    /// The transaction will never end: what it changed stays locked. Not if the environment is
+    /// poisoned: whoever waits must go on, and finds that out. True if they stay.
+    pub fn hold_on(&mut self) -> bool {
+        self.stays = !self.poison.is_poisoned();
+        self.stays
     }
 
     /// The lock on `file` as a whole.
@@ -118,7 +115,9 @@ impl Holder {
 
 impl Drop for Holder {
     fn drop(&mut self) {
-        self.table.release_all(self.owner);
+        if !self.stays {
+            self.table.release_all(self.owner);
+        }
     }
 }
 
@@ -155,7 +154,8 @@ impl Transactions {
         let (priority, label) = (*priority, label.clone());
         self.locks().register(owner, OwnerInfo { parent, priority, label });
         let table = Arc::clone(self.locks());
-        txn.holder = Some(Holder { table, owner, files: Vec::new() });
+        let poison = self.poison().clone();
+        txn.holder = Some(Holder { table, owner, files: Vec::new(), poison, stays: false });
     }
 
     /// Takes the locks again that `txn`, which a crash or a close interrupted when it was
@@ -308,51 +308,14 @@ impl Transactions {
         mode: Mode,
     ) -> Result<(), TxnError> {
         let wait = self.patience(txn);
+        if txn.entry.kept.is_used() {
+            txn.entry.kept.needed(self.lock_name(file, place), mode);
+        }
         if self.acquire(txn, file, place, mode, wait)? == Granted::New {
             self.count_key(txn, file);
         }
         // Nobody may build upon what a transaction left that could not be rolled back.
         Ok(self.poison().check()?)
-    }
-
-    /// Locks a key for as long as the caller looks at it: what he sees is committed. `None` if the
-    /// transaction holds the lock in any case. Waits.
-    pub fn lock_briefly(
-        &self,
-        txn: &mut Txn,
-        file: FileId,
-        key: &[u8],
-    ) -> Result<Option<Brief>, TxnError> {
-        if txn.has_whole(file, Access::Read) {
-            return Ok(None);
-        }
-        let wait = self.patience(txn);
-        let before = match self.acquire(txn, file, Place::Key(key), Mode::S, wait)? {
-            Granted::Already => return Ok(None),
-            Granted::New => Mode::NONE,
-            Granted::Upgraded { from } => from,
-        };
-        let name = self.lock_name(file, Place::Key(key));
-        Ok(Some(Brief { name, before, during: before.join(Mode::S) }))
-    }
-
-    /// Gives a brief lock back, unless it was made stronger meanwhile.
-    pub fn unlock(&self, txn: &mut Txn, brief: Brief) {
-        let owner = self.holder(txn).owner;
-        give_back(self.locks(), owner, brief.name, brief.before, brief.during);
-    }
-
-    /// Keeps a brief lock for longer than a call.
-    pub fn keep_lock(&self, txn: &mut Txn, brief: Brief) -> KeptLock {
-        let Brief { name, before, during } = brief;
-        let owner = self.holder(txn).owner;
-        KeptLock { table: Arc::clone(self.locks()), owner, name, before, during }
-    }
-
-    /// Whether a lock is that of this key.
-    #[must_use]
-    pub fn is_on(&self, brief: &KeptLock, file: FileId, key: &[u8]) -> bool {
-        brief.name == self.lock_name(file, Place::Key(key))
     }
 
     /// Asks whether `key` may be inserted, with the page it goes to latched: it goes into the gap
@@ -390,11 +353,11 @@ impl Transactions {
         txn: &mut Txn,
         file: FileId,
         next: Place<'_>,
-    ) -> Result<KeptLock, TxnError> {
+    ) -> Result<GapLock, TxnError> {
         let (owner, name) = (self.holder(txn).owner, self.lock_name(file, next));
         let table = Arc::clone(self.locks());
         if planted::is(Bug::NextKeyLockMissing) {
-            return Ok(KeptLock { table, owner, name, before: Mode::NONE, during: Mode::NONE });
+            return Ok(GapLock { table, owner, name, before: Mode::NONE, during: Mode::NONE });
         }
         let wait = self.patience(txn);
         let before = match self.acquire(txn, file, next, Mode::GAP_X, wait)? {
@@ -402,7 +365,7 @@ impl Transactions {
             Granted::Upgraded { from } => from,
             Granted::Already => unreachable!("a gap is not closed twice"),
         };
-        let lock = KeptLock { table, owner, name, before, during: before.join(Mode::GAP_X) };
+        let lock = GapLock { table, owner, name, before, during: before.join(Mode::GAP_X) };
         self.poison().check()?;
         Ok(lock)
     }
@@ -415,7 +378,7 @@ impl Transactions {
         file: FileId,
         next: Place<'_>,
         key: &[u8],
-        closed: &KeptLock,
+        closed: &GapLock,
     ) -> Result<(), TxnError> {
         let name = self.lock_name(file, next);
         assert!(closed.name == name, "the gap that was closed is another one");
@@ -461,7 +424,7 @@ impl Transactions {
         self.locks().is_free(self.lock_name(file, Place::Key(key)))
     }
 
-    fn acquire(
+    pub(crate) fn acquire(
         &self,
         txn: &mut Txn,
         file: FileId,
@@ -479,7 +442,7 @@ impl Transactions {
         txn.holder.as_mut().expect("a transaction is registered when it begins")
     }
 
-    fn lock_name(&self, file: FileId, place: Place<'_>) -> LockName {
+    pub(crate) fn lock_name(&self, file: FileId, place: Place<'_>) -> LockName {
         match place {
             Place::Whole => LockName::whole(file.0),
             Place::Key(key) => LockName::key(file.0, self.key_hasher.hash(key)),

@@ -15,7 +15,6 @@ use campanile_sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::apply::note;
 use crate::error::TxnError;
-use crate::locks::owner_of;
 use crate::table::{Entry, Phase};
 use crate::transaction::{Txn, TxnOptions};
 use crate::transactions::Transactions;
@@ -59,19 +58,26 @@ impl Children {
 
 /// A child's place among the children of its parent; given up when dropped.
 #[derive(Debug)]
-pub(crate) struct Nesting(Arc<Entry>);
+pub(crate) struct Nesting(Option<Arc<Entry>>);
 
 impl Nesting {
     pub fn begin(entry: &Entry) -> Option<Nesting> {
         let parent = entry.parent()?;
         parent.children.live.fetch_add(1, Ordering::AcqRel);
-        Some(Nesting(Arc::clone(parent)))
+        Some(Nesting(Some(Arc::clone(parent))))
+    }
+
+    /// The child will never end, so its parent cannot either (N1).
+    pub fn hold_on(&mut self) {
+        self.0 = None;
     }
 }
 
 impl Drop for Nesting {
     fn drop(&mut self) {
-        self.0.children.live.fetch_sub(1, Ordering::AcqRel);
+        if let Some(parent) = &self.0 {
+            parent.children.live.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -168,7 +174,7 @@ impl Transactions {
         let merged = if child.has_changes() { self.merge(&mut child, &parent)? } else { Lsn::NONE };
         self.cells().merged.one_more();
         if let Some(holder) = child.holder.take() {
-            holder.hand_to(owner_of(&parent));
+            holder.hand_to(&parent);
         }
         Ok(merged)
     }

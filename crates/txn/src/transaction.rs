@@ -84,8 +84,9 @@ pub struct Savepoint {
 /// A read-write transaction.
 ///
 /// End it with [`Transactions::commit`](crate::Transactions::commit) or
-/// [`abort`](crate::Transactions::abort): one that is merely dropped keeps its locks and pins the
-/// log until the environment is closed and recovered.
+/// [`abort`](crate::Transactions::abort): one that has changed something and is merely dropped
+/// keeps its locks and pins the log until the environment is closed and recovered, and if it is
+/// nested its parent cannot end.
 #[derive(Debug)]
 #[must_use = "commit or abort it: a dropped transaction keeps its locks"]
 pub struct Txn {
@@ -98,13 +99,27 @@ pub struct Txn {
     pub(crate) versions: VersionList,
     failure: Option<String>,
     /// Counts it among its parent's children; goes after the locks.
-    _nesting: Option<Nesting>,
+    nesting: Option<Nesting>,
+}
+
+impl Drop for Txn {
+    /// What was changed and neither committed nor rolled back is nobody else's to see.
+    fn drop(&mut self) {
+        let Some(holder) = &mut self.holder else { return };
+        let is_open = self.entry.is_listed() && self.entry.progress().phase != Phase::Ended;
+        if is_open && holder.hold_on() {
+            tracing::error!(txn = %self.entry.id(), "dropped with changes: its locks stay");
+            if let Some(nesting) = &mut self.nesting {
+                nesting.hold_on();
+            }
+        }
+    }
 }
 
 impl Txn {
     pub(crate) fn new(entry: Arc<Entry>, options: TxnOptions) -> Txn {
         Txn {
-            _nesting: Nesting::begin(&entry),
+            nesting: Nesting::begin(&entry),
             entry,
             options,
             deadline_us: None,

@@ -6,6 +6,7 @@ mod cursors;
 mod damage;
 mod families;
 mod gaps;
+mod kept_locks;
 mod long_values;
 mod model;
 #[cfg(feature = "planted-bugs")]

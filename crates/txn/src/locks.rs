@@ -99,11 +99,14 @@ impl Holder {
         parent.kept.inherit(&self.table, self.owner, transfer);
     }
 
-    /// The transaction will never end: what it changed stays locked. Not if the environment is
-    /// poisoned: whoever waits must go on, and finds that out. True if they stay.
-    pub fn hold_on(&mut self) -> bool {
-        self.stays = !self.poison.is_poisoned();
-        self.stays
+    /// The transaction will never end: its locks stay.
+    pub fn hold_on(&mut self) {
+        self.stays = true;
+    }
+
+    /// Whether nobody can do anything any more, and whoever waits must go on to find that out.
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.is_poisoned()
     }
 
     /// The lock on `file` as a whole.

@@ -105,14 +105,17 @@ pub struct Txn {
 impl Drop for Txn {
     /// What was changed and neither committed nor rolled back is nobody else's to see.
     fn drop(&mut self) {
+        let orphans = self.live_children();
         let Some(holder) = &mut self.holder else { return };
         let is_open = self.entry.is_listed() && self.entry.progress().phase != Phase::Ended;
-        if is_open && holder.hold_on() {
-            tracing::error!(txn = %self.entry.id(), "dropped with changes: its locks stay");
-            if let Some(nesting) = &mut self.nesting {
-                nesting.hold_on();
-            }
+        if orphans == 0 && (!is_open || holder.is_poisoned()) {
+            return;
         }
+        holder.hold_on();
+        if let Some(nesting) = &mut self.nesting {
+            nesting.hold_on();
+        }
+        tracing::error!(txn = %self.entry.id(), orphans, "dropped before its end: its locks stay");
     }
 }
 

@@ -177,6 +177,41 @@ fn what_a_transaction_changed_stays_locked_when_it_is_dropped_before_its_end() {
 }
 
 #[test]
+fn a_parent_whose_child_was_dropped_with_changes_still_has_that_child() {
+    let rig = rig();
+    let parent = rig.begin();
+    let mut reads = rig.txns.begin_child(&parent).unwrap();
+    rig.tree().get(Reader::Txn(&mut reads), &key(7)).unwrap();
+    drop(reads);
+    assert_eq!(parent.live_children(), 0);
+    let mut writes = rig.txns.begin_child(&parent).unwrap();
+    rig.tree().put(&mut writes, &key(7), b"dirty").unwrap();
+    drop(writes);
+    assert_eq!(parent.live_children(), 1);
+    assert!(!is_writable(&rig, 7));
+}
+
+#[test]
+fn whoever_waits_for_a_transaction_that_is_dropped_in_a_poisoned_environment_goes_on() {
+    let rig = rig();
+    let mut dropped = rig.begin();
+    rig.tree().put(&mut dropped, &key(7), b"dirty").unwrap();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| {
+            let mut txn = begin(&rig, Isolation::ReadCommitted);
+            rig.tree().get(Reader::Txn(&mut txn), &key(7))
+        });
+        while rig.txns.lock_stats().waiting == 0 {
+            std::thread::yield_now();
+        }
+        rig.txns.poison().strike("a test");
+        drop(dropped);
+        let seen = waits.join().unwrap();
+        assert!(seen.is_err(), "it saw {seen:?}, which may not be");
+    });
+}
+
+#[test]
 fn a_transaction_that_ends_leaves_no_lock_whatever_its_end() {
     let rig = rig();
     let tree = rig.tree();

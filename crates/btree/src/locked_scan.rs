@@ -13,7 +13,8 @@
 //! another look. Over leaf borders it is not: between the copies of two leaves a boundary below the
 //! locked one may have come to the second, let a key into the first, and gone. So the way is gone
 //! back, from the locked boundary down, which is certain (`gap.rs`). Unchanged versions would say
-//! as much, but a small cache may never have all these leaves at once. Upwards, the gap of the
+//! as much, but a small cache may never have all these leaves at once. Who reads committed data
+//! locks no gap: the second copy is believed as it stands. Upwards, the gap of the
 //! first entry beyond the bound is locked last; downwards, the gap of the first entry above the
 //! beginning is locked first, and each step finds the gap above it locked already.
 
@@ -418,6 +419,37 @@ mod tests {
         let found = cursor.climb(&mut scan).expect("climb");
         assert!(found.is_some_and(|(slot, _)| cursor.spare.node().key(slot) == phantom));
         rig.abort(txn);
+    }
+
+    #[test]
+    fn a_scan_of_committed_data_on_a_leaf_that_never_rests_is_certain_the_second_time() {
+        let rig = Rig::new(Sizes { frames: 128, ..Sizes::default() });
+        let tree = rig.tree();
+        border(&rig);
+        let mut options = campanile_txn::TxnOptions::default();
+        options.isolation = Isolation::ReadCommitted;
+        let mut txn = rig.txns.begin(options).expect("begin");
+        tree.lock_file(&mut txn, campanile_txn::Access::Read).expect("the file");
+        let way = Way::Up { from: b"", inclusive: true, until: Bound::Unbounded };
+        let mut scan = Scan::new(&tree, &mut txn, way);
+        let mut copy = LeafCopy::default();
+        let copy_in_vain = |copy: &mut LeafCopy, scan: &mut Scan<'_, '_>, slot| {
+            copy.take(&tree, None, Target::At(b"")).expect("the first leaf");
+            let mut other = rig.begin();
+            tree.put(&mut other, &key(2), b"never rests").expect("put");
+            rig.commit(other);
+            scan.step(copy, slot).expect("step")
+        };
+        assert!(matches!(copy_in_vain(&mut copy, &mut scan, 1), Step::Outdated));
+        assert!(matches!(copy_in_vain(&mut copy, &mut scan, 0), Step::Outdated), "another one");
+        assert_eq!(rig.txns.lock_stats().grants, 2, "the file and one record");
+        let Step::Live(Some(brief)) = copy_in_vain(&mut copy, &mut scan, 0) else {
+            panic!("it begins again for ever");
+        };
+        scan.let_go();
+        rig.txns.unlock(&mut txn, brief);
+        assert_eq!(rig.txns.lock_stats().grants, 1, "the file");
+        rig.commit(txn);
     }
 
     #[test]

@@ -165,6 +165,11 @@ impl Record {
                 txn.ending = txn.ending.min(txn.completed);
             }
         }
+        for txn in txns.iter_mut().filter(|txn| txn.outcome == Outcome::Aborted) {
+            // A part that was rolled back holds nothing after a crash, even if the rest of its
+            // transaction is prepared: recovery locks what is still to be undone.
+            txn.ending = txn.ending.min(txn.completed);
+        }
         History { txns, atomic_appends }
     }
 

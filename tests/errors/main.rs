@@ -133,20 +133,22 @@ fn failing_metadata_calls_lose_nothing() {
     sweep_all("F8", Fault::MetadataFails);
 }
 
+/// A failing call of every kind that ends in an error of that call, or of the next sync.
+const ONE_OF_EACH: [(&str, Fault); 7] = [
+    ("read", Fault::ReadFails),
+    ("write", Fault::WriteFails(Errno::Eio)),
+    ("sync", Fault::SyncFails(SyncFailure::CacheKeepsNew)),
+    ("reverting sync", Fault::SyncFails(SyncFailure::CacheReverts)),
+    ("late write-out", Fault::WriteOutFails),
+    ("space", Fault::NoSpace),
+    ("metadata", Fault::MetadataFails),
+];
+
 #[test]
 fn a_failing_call_beside_other_sessions_loses_nothing() {
-    let faults = [
-        ("read", Fault::ReadFails),
-        ("write", Fault::WriteFails(Errno::Eio)),
-        ("sync", Fault::SyncFails(SyncFailure::CacheKeepsNew)),
-        ("reverting sync", Fault::SyncFails(SyncFailure::CacheReverts)),
-        ("late write-out", Fault::WriteOutFails),
-        ("space", Fault::NoSpace),
-        ("metadata", Fault::MetadataFails),
-    ];
     let mut total = SweepTally::default();
     let tiny = tiny().open_files(2);
-    for (name, fault) in faults {
+    for (name, fault) in ONE_OF_EACH {
         for (seed, cast) in [(31, Cast::full(20)), (32, Cast { sessions: 4, ..Cast::full(15) })] {
             let story = script(seed, cast);
             let rule = |call| FaultRule::new(fault, Trigger::Call(call));
@@ -165,17 +167,8 @@ fn a_failing_call_beside_other_sessions_loses_nothing() {
 
 #[test]
 fn a_recovery_that_fails_leaves_everything_for_the_next_one() {
-    let faults = [
-        ("read", Fault::ReadFails),
-        ("write", Fault::WriteFails(Errno::Eio)),
-        ("sync", Fault::SyncFails(SyncFailure::CacheKeepsNew)),
-        ("reverting sync", Fault::SyncFails(SyncFailure::CacheReverts)),
-        ("late write-out", Fault::WriteOutFails),
-        ("space", Fault::NoSpace),
-        ("metadata", Fault::MetadataFails),
-    ];
     let mut runs = 0;
-    for (name, fault) in faults {
+    for (name, fault) in ONE_OF_EACH {
         for (seed, shape) in shapes() {
             for from_then_on in [false, true] {
                 let trigger = |call| match from_then_on {

@@ -15,7 +15,9 @@ use campanile_wal::{ControlFile, LogPin, LogSet, WalError};
 
 use crate::error::BackupError;
 use crate::log_copy::{LogOf, copy_logs};
-use crate::manifest::{FileEntry, MANIFEST_FORMAT, Manifest, join, label_bytes};
+use crate::manifest::{
+    Compression, FileEntry, MANIFEST_FORMAT, Manifest, join, label_bytes, label_entry,
+};
 use crate::page_copy::{Counts, check_order, copy_data_file};
 use crate::progress::{Hook, Meter};
 use crate::shelf::{Shelf, put_small};
@@ -93,15 +95,14 @@ pub fn hot_copy(
     let label = label(&control, end, end);
     let bytes = label_bytes(&label);
     put_small(shelf, &join(prefix, names::CONTROL), &bytes)?;
-    files.push(FileEntry {
-        name: names::CONTROL.to_owned(),
-        bytes: bytes.len() as u64,
-        crc32: crc32fast::hash(&bytes),
-    });
+    files.push(label_entry(&bytes));
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
         environment: control.environment.to_string(),
         timeline: control.timeline.0,
+        base: None,
+        since: Lsn::NONE.to_string(),
+        compression: Compression::None,
         page_bytes: control.page_bytes,
         started_us,
         finished_us: host.clock.now_us(),

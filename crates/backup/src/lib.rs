@@ -28,7 +28,7 @@ pub use error::BackupError;
 pub use gathered::GatheredLogs;
 pub use hot_backup::{Copied, first_needed, hot_copy};
 pub use log_pool::{LogPool, TimelineFound};
-pub use manifest::{FileEntry, Manifest};
+pub use manifest::{Compression, FileEntry, Manifest, Stored};
 pub use progress::{Hook, Step};
 pub use repository::{BackupFound, Repository};
 pub use restore_files::{RestoreNote, RestorePlan, is_being_restored, write_files};

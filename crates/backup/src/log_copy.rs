@@ -111,7 +111,7 @@ pub(crate) fn copy_logs(
         let name = format!("{}/{}", names::LOG_DIR, names::log_file(number));
         let bytes = u64::from(ends.offset());
         let crc32 = copy_head(log.host, &from, bytes, (to.0, &join(to.1, &name)), meter)?;
-        entries.push(FileEntry { name, bytes, crc32 });
+        entries.push(FileEntry::plain(name, bytes, crc32));
     }
     Ok(entries)
 }

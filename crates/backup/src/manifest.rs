@@ -1,7 +1,8 @@
 //! What a backup is: its place in the log, and every file in it.
 //!
 //! Owns [`Manifest`] and its text. Promises that one that can be read was written last and is
-//! whole. Must never be read as if a format were known that is not.
+//! whole, and that what older builds wrote reads as what it meant. Must never be read as if a
+//! format were known that is not.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +14,64 @@ use crate::error::BackupError;
 use crate::sealed::{seal, unseal};
 use crate::shelf::{Shelf, put_small, read_small};
 
-/// The format that this build writes and reads.
-pub(crate) const MANIFEST_FORMAT: u32 = 1;
+/// The format that this build writes. It reads format 1 too, which knew full, plain backups only.
+pub(crate) const MANIFEST_FORMAT: u32 = 2;
+const MANIFEST_FORMAT_FIRST: u32 = 1;
 /// Its name in a backup.
 pub(crate) const MANIFEST: &str = "manifest";
+
+/// How the data files of a backup are packed. Log files and the label never are: they are read
+/// where they lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// As they are.
+    #[default]
+    None,
+    /// Each as one zstd stream.
+    Zstd,
+}
+
+/// Length and checksum of a file as it lies on the shelf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Its length.
+    pub bytes: u64,
+    /// CRC-32 of all of it.
+    pub crc32: u32,
+}
 
 /// A file of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
     /// Its name in the backup.
     pub name: String,
-    /// Its length.
+    /// Its length when it is restored.
     pub bytes: u64,
-    /// CRC-32 of all of it.
+    /// CRC-32 of all of it when it is restored.
     pub crc32: u32,
+    /// What lies on the shelf, where that is something else: compressed, or only what changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+    /// Only what changed is stored, over the same file of the base: this many pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pages: Option<u64>,
+    /// Pages put down as never written because their checksum did not hold (B3).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub zeroed: Vec<u32>,
+}
+
+impl FileEntry {
+    /// A file that lies on the shelf as it will be restored.
+    pub(crate) fn plain(name: String, bytes: u64, crc32: u32) -> FileEntry {
+        FileEntry { name, bytes, crc32, stored: None, pages: None, zeroed: Vec::new() }
+    }
+
+    /// Length and checksum of what lies on the shelf.
+    #[must_use]
+    pub fn on_shelf(&self) -> Stored {
+        self.stored.unwrap_or(Stored { bytes: self.bytes, crc32: self.crc32 })
+    }
 }
 
 /// What a backup is.
@@ -38,6 +83,15 @@ pub struct Manifest {
     pub environment: String,
     /// Its history.
     pub timeline: u32,
+    /// The backup in the same repository that this one is an increment of; `None` for a full one.
+    #[serde(default)]
+    pub base: Option<String>,
+    /// An increment holds every page whose LSN is at or above this: where replay of the base begins.
+    #[serde(default)]
+    pub since: String,
+    /// How its data files are packed.
+    #[serde(default)]
+    pub compression: Compression,
     /// Page size of all databases.
     pub page_bytes: u32,
     /// When it was begun, microseconds since 1970.
@@ -75,10 +129,34 @@ impl Manifest {
         parse_lsn(&self.first)
     }
 
-    /// All bytes in it.
+    /// Where replay begins.
+    #[must_use]
+    pub fn redo(&self) -> Lsn {
+        parse_lsn(&self.redo)
+    }
+
+    /// Pages changed from here on are in it; all of them if there is no base.
+    #[must_use]
+    pub fn since(&self) -> Lsn {
+        parse_lsn(&self.since)
+    }
+
+    /// Whether it restores by itself.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.base.is_none()
+    }
+
+    /// All bytes of it when it is restored.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// All bytes of it on the shelf.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.on_shelf().bytes).sum()
     }
 
     /// The entry of a file.
@@ -97,7 +175,8 @@ impl Manifest {
         let bytes = read_small(shelf, &name)?;
         let read: BTreeMap<String, serde_json::Value> = unseal(&bytes).map_err(damaged)?;
         let format = read.get("format").and_then(serde_json::Value::as_u64);
-        if format != Some(u64::from(MANIFEST_FORMAT)) {
+        let known = u64::from(MANIFEST_FORMAT_FIRST)..=u64::from(MANIFEST_FORMAT);
+        if !format.is_some_and(|format| known.contains(&format)) {
             let why = "it is of a format that this build does not know: use a newer build";
             return Err(damaged(why.to_owned()));
         }
@@ -128,6 +207,11 @@ pub(crate) fn read_label(shelf: &dyn Shelf, prefix: &str) -> Result<Control, Bac
     chosen.map(|chosen| chosen.control).map_err(|error| damaged(error.to_string()))
 }
 
+/// The entry of a label with these bytes.
+pub(crate) fn label_entry(bytes: &[u8]) -> FileEntry {
+    FileEntry::plain(names::CONTROL.to_owned(), bytes.len() as u64, crc32fast::hash(bytes))
+}
+
 /// The bytes of a label: the same in both slots.
 pub(crate) fn label_bytes(label: &Control) -> Vec<u8> {
     let slot = label.encode();
@@ -136,4 +220,43 @@ pub(crate) fn label_bytes(label: &Control) -> Vec<u8> {
     bytes.extend(slot);
     bytes.resize(8192, 0);
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reads(text: &str) -> Result<Manifest, String> {
+        let json: serde_json::Value = serde_json::from_str(text).unwrap();
+        unseal(seal(&json).as_bytes())
+    }
+
+    #[test]
+    fn a_manifest_of_format_1_is_a_full_plain_backup() {
+        let text = r#"{"format":1,"environment":"e","timeline":1,"page_bytes":8192,
+            "started_us":5,"finished_us":6,"checkpoint":"1/512","redo":"1/600","first":"1/512",
+            "end":"1/900","last_time_us":4,"pages":3,"pages_read_again":0,
+            "files":[{"name":"control","bytes":8192,"crc32":7}]}"#;
+        let manifest = reads(text).unwrap();
+        assert!(manifest.is_full());
+        assert_eq!((manifest.since(), manifest.redo()), (Lsn::NONE, Lsn::new(1, 600)));
+        assert_eq!(manifest.compression, Compression::None);
+        let control = manifest.file("control").unwrap();
+        assert_eq!(control.on_shelf(), Stored { bytes: 8192, crc32: 7 });
+        assert_eq!(manifest.bytes(), manifest.stored_bytes());
+    }
+
+    #[test]
+    fn an_increment_reads_back_as_it_was_written() {
+        let text = r#"{"format":2,"environment":"e","timeline":1,"base":"20261120_124500",
+            "since":"1/600","compression":"zstd","page_bytes":8192,
+            "started_us":5,"finished_us":6,"checkpoint":"1/512","redo":"1/600","first":"1/512",
+            "end":"1/900","last_time_us":4,"pages":3,"pages_read_again":0,
+            "files":[{"name":"data/data.0000000016","bytes":81920,"crc32":7,
+            "stored":{"bytes":100,"crc32":9},"pages":2,"zeroed":[3]}]}"#;
+        let manifest = reads(text).unwrap();
+        assert_eq!(manifest.base.as_deref(), Some("20261120_124500"));
+        assert_eq!((manifest.stored_bytes(), manifest.bytes()), (100, 81920));
+        assert_eq!(unseal::<Manifest>(seal(&manifest).as_bytes()), Ok(manifest));
+    }
 }

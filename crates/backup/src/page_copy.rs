@@ -80,7 +80,7 @@ pub(crate) fn copy_data_file(
     }
     put.finish()?;
     let bytes = pages * page_bytes as u64;
-    Ok(Some(FileEntry { name, bytes, crc32: crc.finalize() }))
+    Ok(Some(FileEntry::plain(name, bytes, crc.finalize())))
 }
 
 impl Source {

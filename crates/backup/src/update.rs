@@ -14,7 +14,7 @@ use crate::directory::Directory;
 use crate::error::BackupError;
 use crate::hot_backup::{first_needed, label, read_control};
 use crate::log_copy::{LogOf, copy_logs};
-use crate::manifest::{FileEntry, Manifest, label_bytes};
+use crate::manifest::{MANIFEST_FORMAT, Manifest, label_bytes, label_entry};
 use crate::progress::{Hook, Meter};
 use crate::shelf::put_small;
 
@@ -67,11 +67,7 @@ pub fn update_copy(
     let added = copy_logs(&log, from, end, (&shelf, ""), &mut meter)?;
     let bytes = label_bytes(&label(&copy, copy.clean_end.unwrap_or(copy.durable), end));
     put_small(&shelf, names::CONTROL, &bytes)?;
-    let control_entry = FileEntry {
-        name: names::CONTROL.to_owned(),
-        bytes: bytes.len() as u64,
-        crc32: crc32fast::hash(&bytes),
-    };
+    let control_entry = label_entry(&bytes);
     let mut files = manifest.files.clone();
     for entry in added.into_iter().chain([control_entry]) {
         files.retain(|file| file.name != entry.name);
@@ -80,7 +76,9 @@ pub fn update_copy(
     let finished_us = host.clock.now_us();
     let last_time_us = manifest.last_time_us.max(last_time_us);
     let (first, end_text) = (first.to_string(), end.to_string());
-    let manifest = Manifest { finished_us, last_time_us, first, end: end_text, files, ..manifest };
+    let format = MANIFEST_FORMAT;
+    let manifest =
+        Manifest { format, finished_us, last_time_us, first, end: end_text, files, ..manifest };
     manifest.write(&shelf, "")?;
     Ok(Updated { from: copy.durable, to: end, manifest })
 }

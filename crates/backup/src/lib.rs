@@ -16,7 +16,7 @@ mod page_copy;
 mod progress;
 mod repository;
 mod restore_files;
-mod sealed;
+pub mod sealed;
 mod shelf;
 mod suspects;
 mod update;

@@ -7,13 +7,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// The text of a file that holds `value`.
-pub(crate) fn seal<T: Serialize>(value: &T) -> String {
+///
+/// # Panics
+/// Never, on structures of numbers, text and lists.
+pub fn seal<T: Serialize>(value: &T) -> String {
     let json = serde_json::to_string(value).expect("plain structures have a JSON form");
     format!("{json}\ncrc32 {:08x}\n", crc32fast::hash(json.as_bytes()))
 }
 
 /// What the file holds; why not, in words, if it is not whole.
-pub(crate) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
     let (json, rest) = text.split_once('\n').ok_or("its checksum line is missing")?;
     let stated = rest.trim_end().strip_prefix("crc32 ").ok_or("its checksum line is missing")?;

@@ -15,6 +15,14 @@ use campanile_wal::WalError;
 use crate::error::{Error, ErrorKind};
 
 pub(crate) fn tree(error: TreeError) -> Error {
+    let error = match error {
+        // What a bulk load was fed from failed, in our own words already.
+        TreeError::Input(cause) => match cause.downcast::<Error>() {
+            Ok(error) => return *error,
+            Err(cause) => TreeError::Input(cause),
+        },
+        error => error,
+    };
     Error::because(kind_of_tree(&error), error.to_string(), error)
 }
 

@@ -1,24 +1,19 @@
 //! A database as text: what `db_dump` does.
 //!
-//! Owns the walk over a database into a [`Writer`]. Promises that what it writes is one state of
+//! Owns the way of a database into a [`Writer`]. Promises that what it writes is one state of
 //! the database, the reader's, and that a dump that was cut short has no end mark. Must never
 //! hold more than one entry, nor all of a long value.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use serde::Serialize;
 
-use crate::database::Database;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::pairs::{self, Sink};
 use crate::progress::Progress;
 use crate::text::{Format, Header, Writer};
 use crate::view::Reads;
-
-/// Values longer than this are not held in memory.
-const STREAMED_BYTES: u64 = 1 << 20;
-/// How many pairs go by between two reports of progress.
-pub(crate) const PAIRS_PER_REPORT: u64 = 1024;
 
 /// How a database is dumped.
 #[derive(Clone, Debug, Default)]
@@ -96,42 +91,25 @@ impl Environment {
         header.database = options.named.then(|| name.to_owned());
         header.page_bytes = Some(self.page_bytes());
         writer.begin(&header).map_err(writing)?;
-        let report = dump_pairs(&database, reader, writer, &options.progress)?;
+        let walked = pairs::walk(&database, reader, &mut Text(writer), "dump", &options.progress)?;
         writer.end().map_err(writing)?;
-        Ok(report)
+        Ok(DumpReport { pairs: walked.pairs, bytes: walked.bytes })
     }
 }
 
-fn dump_pairs<W: Write>(
-    database: &Database,
-    reader: &impl Reads,
-    writer: &mut Writer<W>,
-    progress: &Progress,
-) -> Result<DumpReport> {
-    let mut report = DumpReport::default();
-    let mut cursor = database.cursor(reader)?;
-    while cursor.next()? {
-        let key = cursor.key().unwrap_or_default().to_vec();
-        let len = cursor.value_len().unwrap_or(0);
-        if len > STREAMED_BYTES {
-            let Some(value) = database.value_reader(reader, &key)? else { continue };
-            writer.pair_streamed(&key, value).map_err(writing)?;
-        } else {
-            writer.pair(&key, cursor.value()?.unwrap_or_default()).map_err(writing)?;
-        }
-        report.pairs += 1;
-        report.bytes += key.len() as u64 + len;
-        if report.pairs.is_multiple_of(PAIRS_PER_REPORT) {
-            progress.report("dump", report.pairs, None, "pairs")?;
-        }
+/// Where the pairs of a dump go.
+struct Text<'w, W>(&'w mut Writer<W>);
+
+impl<W: Write> Sink for Text<'_, W> {
+    fn pair(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.0.pair(key, value).map_err(writing)
     }
-    Ok(report)
+
+    fn long_pair(&mut self, key: &[u8], _len: u64, value: &mut dyn Read) -> Result<()> {
+        self.0.pair_streamed(key, value).map_err(writing)
+    }
 }
 
-/// An error of the output, or of the value that was being copied there.
 fn writing(error: std::io::Error) -> Error {
-    match error.downcast::<Error>() {
-        Ok(error) => error,
-        Err(error) => Error::io("writing the dump", error),
-    }
+    pairs::explain("writing the dump", error)
 }

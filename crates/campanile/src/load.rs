@@ -13,10 +13,10 @@ use std::io::BufRead;
 use serde::Serialize;
 
 use crate::database::Database;
-use crate::dump::PAIRS_PER_REPORT;
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::DatabaseOptions;
+use crate::pairs::PAIRS_PER_REPORT;
 use crate::progress::Progress;
 use crate::text::{AccessMethod, Duplicates, Header, Reader, escape};
 use crate::transaction::Transaction;

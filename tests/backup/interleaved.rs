@@ -73,6 +73,11 @@ impl Vfs for Beside {
         self.inner.create_dir(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.turns.one_call();
+        self.inner.remove_dir(path)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.turns.one_call();
         self.inner.list(dir)

@@ -80,6 +80,10 @@ impl Vfs for GatheredLogs {
         Err(read_only())
     }
 
+    fn remove_dir(&self, _: &Path) -> io::Result<()> {
+        Err(read_only())
+    }
+
     fn list(&self, _: &Path) -> io::Result<Vec<String>> {
         Ok(self.files.keys().map(|number| names::log_file(*number)).collect())
     }

@@ -102,6 +102,18 @@ impl Vfs for OverlayVfs {
         Ok(())
     }
 
+    /// Only a directory that was made here goes: what is below stays as it is.
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        if !self.list(path)?.is_empty() {
+            let what = format!("{}: not empty", path.display());
+            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, what));
+        }
+        match !self.base.exists(path)? && self.state.lock().dirs.remove(path) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+        }
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let state = self.state.lock();
         let mut names: BTreeSet<String> = match self.base.list(dir) {

@@ -41,11 +41,13 @@ pub enum CallKind {
     SetLen,
     /// [`File::allocate`](crate::File::allocate)
     Allocate,
+    /// [`Vfs::remove_dir`](crate::Vfs::remove_dir)
+    RemoveDir,
 }
 
 impl CallKind {
     /// All of them, in declaration order.
-    pub const ALL: [CallKind; 15] = [
+    pub const ALL: [CallKind; 16] = [
         CallKind::Open,
         CallKind::Remove,
         CallKind::Rename,
@@ -61,6 +63,7 @@ impl CallKind {
         CallKind::Len,
         CallKind::SetLen,
         CallKind::Allocate,
+        CallKind::RemoveDir,
     ];
 
     /// True for the three calls that make something durable.
@@ -91,6 +94,7 @@ impl CallKind {
             CallKind::Len => "len",
             CallKind::SetLen => "set_len",
             CallKind::Allocate => "allocate",
+            CallKind::RemoveDir => "remove_dir",
         }
     }
 }

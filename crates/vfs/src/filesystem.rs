@@ -24,13 +24,18 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// Makes a directory and its missing parents. It is no error if it is there already.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes an empty directory; an error if anything is in it. A name that leads elsewhere is no
+    /// directory. The removal is durable only after [`Vfs::sync_dir`] of the directory above.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
     /// The names in a directory, in any order, files and directories alike.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
     /// True if `path` names a file or a directory.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Makes the entries of a directory durable: creations, renames and removals in it.
+    /// Makes the entries of a directory durable: creations, renames and removals in it, those of
+    /// directories too.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Locks the file at `path`, making it if it is missing, without waiting.

@@ -154,6 +154,22 @@ impl Vfs for MemoryVfs {
         Ok(())
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let path = normal(path);
+        let mut tree = self.tree.lock();
+        let refused = |kind| Err(io::Error::new(kind, format!("{}: {kind}", path.display())));
+        match tree.nodes.get(&path) {
+            Some(Node::Directory) => {}
+            Some(Node::File(_)) => return refused(io::ErrorKind::NotADirectory),
+            None => return Err(missing(&path)),
+        }
+        if tree.nodes.keys().any(|other| other.parent() == Some(&path)) {
+            return refused(io::ErrorKind::DirectoryNotEmpty);
+        }
+        tree.nodes.remove(&path);
+        Ok(())
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let dir = normal(dir);
         let tree = self.tree.lock();

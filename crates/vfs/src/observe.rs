@@ -104,6 +104,10 @@ impl Vfs for Observed {
         self.call(CallKind::CreateDir, path, || self.inner.create_dir(path), nothing)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.call(CallKind::RemoveDir, path, || self.inner.remove_dir(path), nothing)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.call(CallKind::List, dir, || self.inner.list(dir), |names| names.len() as u64)
     }

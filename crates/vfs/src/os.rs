@@ -67,6 +67,10 @@ impl Vfs for OsVfs {
         builder.create(path).map_err(|e| at(path, "make directory", e))
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path).map_err(|e| at(path, "remove directory", e))
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(here(dir)).map_err(|e| at(dir, "list", e))? {

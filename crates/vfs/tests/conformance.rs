@@ -230,6 +230,29 @@ fn files_move_between_directories() {
 }
 
 #[test]
+fn a_directory_is_removed_only_when_it_is_empty() {
+    on_every_backend(|vfs, home| {
+        let dir = home.join("a/b");
+        vfs.create_dir(&dir).unwrap();
+        open(vfs, &dir.join("file"));
+        let kind = |path: &Path| vfs.remove_dir(path).unwrap_err().kind();
+        assert_eq!(kind(&dir), ErrorKind::DirectoryNotEmpty);
+        assert_eq!(kind(&home.join("a")), ErrorKind::DirectoryNotEmpty);
+        assert_eq!(kind(&dir.join("file")), ErrorKind::NotADirectory);
+        assert_eq!(kind(&home.join("nowhere")), ErrorKind::NotFound);
+        assert!(vfs.remove(&dir).is_err(), "a directory is no file");
+        vfs.remove(&dir.join("file")).unwrap();
+        vfs.remove_dir(&dir).unwrap();
+        assert!(!vfs.exists(&dir).unwrap());
+        assert!(vfs.open(&dir.join("file"), Open::OpenOrCreate).is_err());
+        assert!(names(vfs, &home.join("a")).is_empty());
+        vfs.create_dir(&dir).unwrap();
+        assert_eq!(names(vfs, &home.join("a")), BTreeSet::from(["b".to_owned()]));
+        vfs.sync_dir(&home.join("a")).unwrap();
+    });
+}
+
+#[test]
 fn an_exclusive_lock_shuts_everybody_else_out() {
     on_every_backend(|vfs, home| {
         let path = home.join("campanile.lock");
@@ -288,4 +311,18 @@ fn errors_of_the_system_name_the_file() {
     let error = OsVfs::new().open(Path::new("no/such/file"), Open::Read).unwrap_err();
     assert!(error.to_string().contains("no/such/file"), "{error}");
     assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_name_that_leads_to_a_directory_elsewhere_is_removed_as_a_file_and_not_followed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (there, link) = (scratch.path().join("there"), scratch.path().join("link"));
+    let vfs = OsVfs::new();
+    vfs.create_dir(&there).unwrap();
+    open(&vfs, &there.join("file"));
+    std::os::unix::fs::symlink(&there, &link).unwrap();
+    assert_eq!(vfs.remove_dir(&link).unwrap_err().kind(), ErrorKind::NotADirectory);
+    vfs.remove(&link).unwrap();
+    assert!(vfs.exists(&there.join("file")).unwrap() && !vfs.exists(&link).unwrap());
 }

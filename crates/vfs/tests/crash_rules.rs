@@ -253,6 +253,32 @@ fn d8_entries_are_durable_only_after_their_directory_was_synced() {
 }
 
 #[test]
+fn d8_a_directory_is_gone_for_good_only_after_the_one_above_was_synced() {
+    let disk = SimDisk::new(SimOptions::new(1));
+    let d = Path::new("up/d");
+    disk.put_file(&d.join("f"), b"f");
+    assert_eq!(disk.remove_dir(d).unwrap_err().kind(), std::io::ErrorKind::DirectoryNotEmpty);
+    disk.remove(&d.join("f")).unwrap();
+    disk.remove_dir(d).unwrap();
+    assert!(!disk.exists(d).unwrap());
+    let back = disk.reboot(CrashChoice::Nothing);
+    assert_eq!(back.list(d).unwrap(), ["f"], "neither removal was durable");
+    assert!(!disk.reboot(CrashChoice::All).exists(d).unwrap());
+    let seen: BTreeSet<Option<usize>> = (0..64)
+        .map(|seed| disk.reboot(CrashChoice::Subset(seed)).list(d).ok().map(|names| names.len()))
+        .collect();
+    assert_eq!(seen, BTreeSet::from([None, Some(0), Some(1)]), "gone, empty or whole");
+    // Another of the same name is another directory.
+    disk.create_dir(d).unwrap();
+    assert!(disk.list(d).unwrap().is_empty());
+    disk.sync_dir(Path::new("up")).unwrap();
+    assert!(disk.reboot(CrashChoice::Nothing).list(d).unwrap().is_empty());
+    disk.remove_dir(d).unwrap();
+    disk.sync_dir(Path::new("up")).unwrap();
+    assert!(!disk.reboot(CrashChoice::Nothing).exists(d).unwrap());
+}
+
+#[test]
 fn d8_a_directory_that_lost_its_entry_takes_its_files_along() {
     let disk = SimDisk::new(SimOptions::new(1));
     let d = Path::new("d");

@@ -320,18 +320,22 @@ fn f7_a_stale_read_returns_an_earlier_version_of_one_write() {
 fn f8_metadata_calls_fail_and_leave_everything_as_it_was() {
     let disk = disk_with(b"x");
     let file = file(&disk);
+    disk.create_dir(Path::new("d")).unwrap();
     disk.faults(FaultPlan::one(Fault::MetadataFails, Trigger::Always));
     assert!(disk.open(path(), Open::Read).is_err());
     assert!(disk.open(Path::new("new"), Open::CreateNew).is_err());
     assert!(disk.remove(path()).is_err());
+    assert!(disk.remove_dir(Path::new("d")).is_err());
     assert!(disk.list(Path::new("")).is_err());
     assert!(disk.exists(path()).is_err());
     assert!(disk.lock(path(), LockMode::Shared).is_err());
     assert!(file.len().is_err());
     file.write_all_at(b"y", 0).unwrap();
     disk.faults(FaultPlan::none());
-    assert_eq!(disk.list(Path::new("")).unwrap(), ["f"]);
-    assert_eq!(disk.counters().get(Rule::MetadataFailed), 7);
+    let mut names = disk.list(Path::new("")).unwrap();
+    names.sort();
+    assert_eq!(names, ["d", "f"]);
+    assert_eq!(disk.counters().get(Rule::MetadataFailed), 8);
 }
 
 #[test]
@@ -418,7 +422,9 @@ fn every_call_of_a_run_can_be_made_to_fail() {
         disk.sync_dir(Path::new("d"))?;
         disk.list(Path::new("d"))?;
         disk.exists(Path::new("d/f"))?;
-        disk.remove(Path::new("d/f"))
+        disk.remove(Path::new("d/f"))?;
+        disk.create_dir(Path::new("d/e"))?;
+        disk.remove_dir(Path::new("d/e"))
     };
     let clean = SimDisk::new(SimOptions { log_calls: true, ..SimOptions::new(1) });
     work(&clean).unwrap();

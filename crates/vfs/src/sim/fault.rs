@@ -52,7 +52,7 @@ pub enum Fault {
     LostWrite,
     /// F7: a read returns an earlier, well-formed version of one of the writes in its range.
     StaleRead,
-    /// F8: `open`, `remove`, `list`, `exists`, `len`, `lock` and the like fail.
+    /// F8: `open`, `remove`, `remove_dir`, `list`, `exists`, `len`, `lock` and the like fail.
     MetadataFails,
     /// F8: a listing shows an unknown file, which really is there from now on.
     StrayFile,
@@ -218,7 +218,15 @@ fn strikes(fault: Fault, kind: CallKind, creates: bool) -> bool {
         | Fault::StaleRead => kind == K::Read,
         Fault::MetadataFails => matches!(
             kind,
-            K::Open | K::Remove | K::List | K::Exists | K::Len | K::Lock | K::Rename | K::CreateDir
+            K::Open
+                | K::Remove
+                | K::RemoveDir
+                | K::List
+                | K::Exists
+                | K::Len
+                | K::Lock
+                | K::Rename
+                | K::CreateDir
         ),
         Fault::StrayFile => kind == K::List,
         Fault::Any(_) => true,

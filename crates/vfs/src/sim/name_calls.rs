@@ -194,6 +194,14 @@ impl Vfs for SimDisk {
         })
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let path: Arc<Path> = path.into();
+        self.call(&Ask::new(CallKind::RemoveDir, &path), |state| {
+            let seq = state.sequence.next();
+            state.names.remove_dir(seq, &path)
+        })
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let path: Arc<Path> = dir.into();
         let ask = Ask::new(CallKind::List, &path);

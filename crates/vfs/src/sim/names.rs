@@ -215,6 +215,18 @@ impl Names {
         Ok(())
     }
 
+    /// Removes an empty directory: a pending change of its parent. Until that is synced a crash may
+    /// bring the directory back, with whatever entries of its own were durable.
+    pub(super) fn remove_dir(&mut self, seq: u64, path: &Path) -> io::Result<()> {
+        let removed = self.find_dir(path)?;
+        if self.visible(removed).is_some_and(|entries| !entries.is_empty()) {
+            return Err(refuse(io::ErrorKind::DirectoryNotEmpty, path));
+        }
+        let (dir, name) = self.place(path)?;
+        self.change(seq, Change::Unlink { dir, name, target: Target::Dir(removed) });
+        Ok(())
+    }
+
     /// Puts a file into a directory behind everybody's back: it is durable at once.
     pub(super) fn plant(&mut self, dir: DirId, name: &str, inode: InodeId) {
         if let Some(dir) = self.dirs.get_mut(&dir).map(Arc::make_mut) {

@@ -149,7 +149,8 @@ impl LockTable {
     }
 
     /// Refuses every request that waits and every later one: the environment closes or has
-    /// failed. What is held stays held until it is given back.
+    /// failed. What is held stays held until it is given back. Takes one shard after the other, so
+    /// it may be called with any latch held.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         for mut shard in self.all_shards() {

@@ -457,6 +457,10 @@ impl Transactions {
         if let (LockError::Timeout { .. }, Err(out_of_time)) = (&error, self.check_time(txn)) {
             return out_of_time;
         }
+        // They are closed for that reason only, or because nobody may ask any more.
+        if let (LockError::Closed, Err(poisoned)) = (&error, self.poison().check()) {
+            return poisoned.into();
+        }
         TxnError::Lock(Box::new(LockRefused::new(error, file, place)))
     }
 

@@ -102,10 +102,18 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// Opens the door. Nothing is read or written yet.
+    /// Opens the door. Nothing is read or written yet. When the environment is poisoned, the locks
+    /// are closed: every wait for one ends at once (K1).
     #[must_use]
     pub fn open(parts: Parts, options: TransactionsOptions) -> Transactions {
         let Parts { poison, clock, wal, store, locks, control_file, control } = parts;
+        // The flag must not keep the table alive, nor the table what knows the flag.
+        let to_close = Arc::downgrade(&locks);
+        poison.when_struck(move || {
+            if let Some(locks) = to_close.upgrade() {
+                locks.close();
+            }
+        });
         Transactions {
             poison,
             clock,

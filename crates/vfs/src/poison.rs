@@ -2,16 +2,29 @@
 //!
 //! Owns the first cause. Promises that once struck, every check fails with that cause, for good:
 //! after a failed write or sync nobody knows what is on the medium until recovery has read it
-//! again. Must never be cleared.
+//! again; and that whoever asked to be told of it is told, once. Must never be cleared, or hold a
+//! lock of its own while it tells.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
+use campanile_sync::Mutex;
+
 /// A flag shared by all layers of one environment. Clones share it.
-#[derive(Clone, Debug, Default)]
-pub struct Poison(Arc<OnceLock<String>>);
+#[derive(Clone, Default)]
+pub struct Poison(Arc<Flag>);
+
+#[derive(Default)]
+struct Flag {
+    cause: OnceLock<String>,
+    /// Who is to be told. Empty for good once the flag is struck: whoever comes later finds the
+    /// cause under this mutex, whoever came before is found here by the one who struck.
+    listeners: Mutex<Vec<Listener>>,
+}
+
+type Listener = Box<dyn FnOnce() + Send>;
 
 impl Poison {
     /// A flag not yet struck.
@@ -19,14 +32,33 @@ impl Poison {
         Poison::default()
     }
 
-    /// Strikes the flag; the first cause stays.
+    /// Strikes the flag; the first cause stays. Tells whoever asked for it before this returns.
     pub fn strike(&self, what: impl Into<String>) {
-        let _ = self.0.set(what.into());
+        if self.0.cause.set(what.into()).is_ok() {
+            let listeners = std::mem::take(&mut *self.0.listeners.lock());
+            listeners.into_iter().for_each(|tell| tell());
+        }
+    }
+
+    /// Calls `tell` once the flag is struck: on the thread that strikes it, or on this one, at
+    /// once, if it is struck already. Every check fails by then.
+    ///
+    /// Whoever strikes may hold latches and mutexes of any layer, and may be unwinding: `tell`
+    /// must be short, must not panic, and must take nothing that anybody holds while he strikes.
+    /// It lives as long as the flag does, so it should not keep alive what holds the flag.
+    pub fn when_struck(&self, tell: impl FnOnce() + Send + 'static) {
+        let mut listeners = self.0.listeners.lock();
+        if self.is_poisoned() {
+            drop(listeners);
+            tell();
+        } else {
+            listeners.push(Box::new(tell));
+        }
     }
 
     /// Fails once the flag is struck.
     pub fn check(&self) -> Result<(), Poisoned> {
-        match self.0.get() {
+        match self.0.cause.get() {
             None => Ok(()),
             Some(cause) => Err(Poisoned { cause: cause.clone() }),
         }
@@ -34,7 +66,7 @@ impl Poison {
 
     /// True once the flag is struck.
     pub fn is_poisoned(&self) -> bool {
-        self.0.get().is_some()
+        self.0.cause.get().is_some()
     }
 
     /// Strikes the flag if a panic begins while the guard lives: a bug of ours in the middle of
@@ -47,7 +79,13 @@ impl Poison {
 
     /// The first cause, once the flag is struck.
     pub fn cause(&self) -> Option<&str> {
-        self.0.get().map(String::as_str)
+        self.0.cause.get().map(String::as_str)
+    }
+}
+
+impl fmt::Debug for Poison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Poison").field(&self.cause()).finish()
     }
 }
 
@@ -108,6 +146,30 @@ mod tests {
         );
         assert!(poison.is_poisoned());
         assert_eq!(poison.cause(), Some("a failed sync of log.0000000001"));
+    }
+
+    #[test]
+    fn whoever_asked_is_told_once_whether_he_asked_before_or_after() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let poison = Poison::new();
+        let listener = |name: &'static str| {
+            let (told, poison) = (Arc::clone(&told), poison.clone());
+            move || {
+                // Whatever is asked of the flag meanwhile is answered.
+                poison.strike("something later");
+                poison.when_struck(|| {});
+                told.lock().push((name, poison.cause().map(str::to_owned)));
+            }
+        };
+        poison.when_struck(listener("first"));
+        poison.when_struck(listener("second"));
+        assert!(told.lock().is_empty());
+        poison.clone().strike("a failed sync");
+        poison.strike("another failed sync");
+        poison.when_struck(listener("late"));
+        let cause = || Some("a failed sync".to_owned());
+        let all = vec![("first", cause()), ("second", cause()), ("late", cause())];
+        assert_eq!(*told.lock(), all);
     }
 
     #[test]

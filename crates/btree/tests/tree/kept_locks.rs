@@ -1,9 +1,10 @@
 //! Locks that are given back before the transaction ends, and those that must not be.
 
 use std::io::Read;
+use std::time::{Duration, Instant};
 
 use campanile_btree::{Cursor, Reader, Seek, TreeError};
-use campanile_txn::{Isolation, Txn, TxnOptions};
+use campanile_txn::{Access, Isolation, Txn, TxnOptions};
 
 use crate::rig::{Rig, Sizes};
 use crate::threads::lost;
@@ -212,6 +213,49 @@ fn whoever_waits_for_a_transaction_that_is_dropped_in_a_poisoned_environment_goe
         let seen = waits.join().unwrap();
         assert!(seen.as_ref().is_err_and(|error| !lost(error)), "not told of the poison: {seen:?}");
     });
+}
+
+/// Each waits for a transaction that will never end; nobody would wake it for ten minutes.
+#[test]
+fn every_kind_of_wait_ends_at_once_with_the_cause_when_the_environment_is_poisoned() {
+    type Waits = fn(&Rig, &mut Txn) -> Result<(), TreeError>;
+    let waits: [(&str, Waits); 6] = [
+        ("a read", |rig, txn| rig.tree().get(Reader::Txn(txn), &key(7)).map(drop)),
+        ("a write", |rig, txn| rig.tree().put(txn, &key(7), b"new").map(drop)),
+        ("a scan", |rig, txn| {
+            Cursor::new().seek(&rig.tree(), Reader::Txn(txn), Seek::AtLeast(&key(7))).map(drop)
+        }),
+        ("an insert", |rig, txn| rig.tree().put(txn, b"00031x", b"new").map(drop)),
+        ("a drop", |rig, txn| Ok(rig.txns.lock_whole(txn, rig.file, Access::Write).map(drop)?)),
+        ("a check", |rig, txn| Ok(rig.txns.stop_changes(txn, rig.file)?)),
+    ];
+    for (what, wait) in waits {
+        let rig = rig();
+        let mut holder = rig.begin();
+        rig.tree().put(&mut holder, &key(7), b"dirty").unwrap();
+        let mut cursor = Cursor::new();
+        cursor.seek(&rig.tree(), Reader::Txn(&mut holder), Seek::AtLeast(&key(30))).unwrap();
+        while cursor.key().is_some_and(|at| at < key(40).as_slice()) {
+            assert!(cursor.next(&rig.tree(), Reader::Txn(&mut holder)).unwrap());
+        }
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| {
+                let mut options = TxnOptions::default();
+                options.lock_timeout_us = Some(30_000_000);
+                let mut txn = rig.txns.begin(options).unwrap();
+                wait(&rig, &mut txn)
+            });
+            while rig.txns.lock_stats().waiting == 0 {
+                assert!(!waiter.is_finished(), "{what} does not wait: {:?}", waiter.join());
+                std::thread::yield_now();
+            }
+            rig.txns.poison().strike("a failed sync");
+            let told = waiter.join().unwrap().expect_err("nobody gave the lock back");
+            assert!(told.to_string().contains("poisoned since a failed sync"), "{what}: {told}");
+        });
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what} was not woken");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use campanile_txn::{Brief, Isolation, KeptLock, Snapshot, Txn};
 use crate::descend::Target;
 use crate::error::TreeError;
 use crate::leaf_copy::LeafCopy;
-use crate::locking::Held;
+use crate::locking::{Held, Scanning};
 use crate::scan::Way;
 use crate::tree::Tree;
 use crate::view::{Reader, Seek};
@@ -289,9 +289,9 @@ impl Cursor {
         reader: &mut Reader<'_>,
         way: Way<'_>,
     ) -> Result<Option<bool>, TreeError> {
-        let locked = tree.scans_with_locks(reader)?;
+        let scanning = tree.how_to_scan(reader)?;
         let Some(slot) = self.slot_in_copy(tree, reader.snapshot()) else { return Ok(None) };
-        if !locked {
+        if let Scanning::Free { .. } = scanning {
             let dirty = reader.txn().is_some_and(|txn| tree.reads_dirty(txn));
             return Ok(self.step_here(way, slot, dirty));
         }
@@ -343,9 +343,8 @@ impl Cursor {
         entered: bool,
     ) -> Result<bool, TreeError> {
         loop {
-            if tree.scans_with_locks(reader)?
-                && let Some(txn) = reader.txn()
-            {
+            let scanning = tree.how_to_scan(reader)?;
+            if let (Scanning::Locking, Some(txn)) = (&scanning, reader.txn()) {
                 let found = self.find_locked(tree, txn, way, entered)?;
                 let Some((slot, brief)) = found else { return Ok(false) };
                 self.arrive(slot);

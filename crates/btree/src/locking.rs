@@ -5,7 +5,7 @@
 //! and a key that was found absent stays absent. Must never: decide about gaps (`gap.rs`,
 //! `scan.rs`).
 
-use campanile_txn::{Access, Brief, Isolation, Txn, TxnError};
+use campanile_txn::{Access, Alone, Brief, Isolation, Txn, TxnError};
 
 use crate::error::TreeError;
 use crate::tree::Tree;
@@ -22,6 +22,15 @@ pub(crate) enum Locks {
     Keys,
 }
 
+/// How a reader goes over the entries of a tree.
+#[derive(Debug)]
+pub(crate) enum Scanning {
+    /// Locks what it comes to.
+    Locking,
+    /// Locks nothing; what allows that must be kept as long as it looks.
+    Free { _alone: Option<Alone> },
+}
+
 /// What protects a value while it is read.
 #[derive(Debug)]
 pub(crate) enum Held {
@@ -29,6 +38,8 @@ pub(crate) enum Held {
     Enough,
     /// A lock for the time of this read.
     Briefly(Brief),
+    /// A lock on the whole file, as long as no child begins, which waits for this.
+    Alone { _alone: Alone },
     /// Nothing: what is seen may be taken back, and pages of a large value with it.
     Nothing,
 }
@@ -45,6 +56,9 @@ impl Tree<'_> {
         if self.locks != Locks::Keys {
             return Ok(Held::Enough);
         }
+        if let Some(alone) = txn.alone_in(self.file, Access::Read) {
+            return Ok(Held::Alone { _alone: alone });
+        }
         match txn.isolation() {
             Isolation::Serializable => {
                 self.txns.lock_key(txn, self.file, key, Access::Read)?;
@@ -56,13 +70,17 @@ impl Tree<'_> {
     }
 
     /// Locks the key to the end of the transaction, whatever its isolation, so that what it has
-    /// stays there.
-    pub(crate) fn lock_to_stay(&self, txn: &mut Txn, key: &[u8]) -> Result<(), TxnError> {
+    /// stays there. What is returned is needed for the first look.
+    pub(crate) fn lock_to_stay(&self, txn: &mut Txn, key: &[u8]) -> Result<Held, TxnError> {
         self.lock_file(txn, Access::Read)?;
-        match self.locks {
-            Locks::Keys => self.txns.lock_key(txn, self.file, key, Access::Read),
-            Locks::File | Locks::Nothing => Ok(()),
+        if self.locks != Locks::Keys {
+            return Ok(Held::Enough);
         }
+        if let Some(alone) = txn.alone_in(self.file, Access::Read) {
+            return Ok(Held::Alone { _alone: alone });
+        }
+        self.txns.lock_key(txn, self.file, key, Access::Read)?;
+        Ok(Held::Enough)
     }
 
     /// Locks the key for as long as it is looked at.
@@ -88,11 +106,15 @@ impl Tree<'_> {
     }
 
     /// Whether a scan of this reader locks what it comes to.
-    pub(crate) fn scans_with_locks(&self, reader: &mut Reader<'_>) -> Result<bool, TreeError> {
-        let Reader::Txn(txn) = reader else { return Ok(false) };
+    pub(crate) fn how_to_scan(&self, reader: &mut Reader<'_>) -> Result<Scanning, TreeError> {
+        let Reader::Txn(txn) = reader else { return Ok(Scanning::Free { _alone: None }) };
         self.lock_file(txn, Access::Read)?;
         let isolated = txn.isolation() != Isolation::ReadUncommitted;
-        Ok(isolated && self.locks == Locks::Keys && !txn.has_whole(self.file, Access::Read))
+        let alone = txn.alone_in(self.file, Access::Read);
+        Ok(match isolated && self.locks == Locks::Keys && alone.is_none() {
+            true => Scanning::Locking,
+            false => Scanning::Free { _alone: alone },
+        })
     }
 
     /// Whether this transaction reads here what may be taken back.
@@ -117,5 +139,54 @@ impl Tree<'_> {
     /// A lock that was not granted.
     pub fn lock_for_update(&self, txn: &mut Txn, key: &[u8]) -> Result<(), TreeError> {
         Ok(self.lock_to_write(txn, key)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::rig::{Rig, Sizes};
+
+    type Look = fn(&Tree<'_>, &mut Txn) -> Box<dyn Debug>;
+
+    /// In the middle of a statement, where its children could not be seen any more.
+    #[test]
+    fn no_child_begins_while_its_parent_looks_at_a_file_that_it_has_locked_as_a_whole() {
+        let looks: [(&str, Look); 3] = [
+            ("a read", |tree, txn| {
+                Box::new(tree.lock_to_read(&mut Reader::Txn(txn), b"key").expect("a lock"))
+            }),
+            ("a value's reader", |tree, txn| {
+                Box::new(tree.lock_to_stay(txn, b"key").expect("one"))
+            }),
+            ("a scan", |tree, txn| {
+                Box::new(tree.how_to_scan(&mut Reader::Txn(txn)).expect("a lock"))
+            }),
+        ];
+        let rig = Rig::new(Sizes { frames: 128, ..Sizes::default() });
+        let tree = rig.tree();
+        for (what, look) in looks {
+            let mut parent = rig.begin();
+            rig.txns.lock_whole(&mut parent, rig.file, Access::Read).expect("the file");
+            let looking = look(&tree, &mut parent);
+            let handle = parent.as_parent();
+            std::thread::scope(|scope| {
+                let child = scope.spawn(|| rig.txns.begin_child_of(&handle));
+                while parent.live_children() == 0 {
+                    std::thread::yield_now();
+                }
+                std::thread::sleep(Duration::from_millis(50));
+                assert!(!child.is_finished(), "a child began beside {what}");
+                drop(looking);
+                let child = child.join().expect("no panic").expect("a child");
+                assert!(parent.alone_in(rig.file, Access::Read).is_none(), "{what}");
+                rig.abort(child);
+            });
+            assert!(parent.alone_in(rig.file, Access::Read).is_some(), "{what}");
+            rig.abort(parent);
+        }
     }
 }

@@ -112,23 +112,29 @@ impl<'e> Tree<'e> {
     ) -> Result<Option<R>, TreeError> {
         let mut held = self.lock_to_read(&mut reader, key)?;
         let mut scratch = SCRATCH.take();
-        let result = self.get_held(&mut reader, &mut held, key, &mut scratch, take);
+        let sight = self.get_held(&mut reader, &mut held, key, &mut scratch);
+        // Before the caller's own code: it may do with the transaction what it likes.
         self.unlock(&mut reader, held);
+        let result = sight.map(|sight| match sight? {
+            Sight::OnPage(range) => Some(take(&scratch[range])),
+            Sight::Version(bytes) => Some(take(&bytes)),
+            Sight::Overflow(_) => Some(take(&scratch)),
+        });
         if scratch.capacity() <= SCRATCH_KEPT_BYTES {
             SCRATCH.set(scratch);
         }
         result
     }
 
-    /// [`Tree::get_with`] under the locks that `held` says.
-    fn get_held<R>(
+    /// Where the value of `key` is, under the locks that `held` says; a large one is fetched into
+    /// `scratch`.
+    fn get_held(
         &self,
         reader: &mut Reader<'_>,
         held: &mut Held,
         key: &[u8],
         scratch: &mut Vec<u8>,
-        take: impl FnOnce(&[u8]) -> R,
-    ) -> Result<Option<R>, TreeError> {
+    ) -> Result<Option<Sight>, TreeError> {
         let mut sight = self.look_up(reader.snapshot(), key, scratch)?;
         if let (Held::Nothing, Some(Sight::Overflow(_)), Reader::Txn(txn)) =
             (&held, &sight, &mut *reader)
@@ -137,16 +143,11 @@ impl<'e> Tree<'e> {
             *held = self.lock_briefly(txn, key)?;
             sight = self.look_up(None, key, scratch)?;
         }
-        Ok(match sight {
-            None => None,
-            Some(Sight::OnPage(range)) => Some(take(&scratch[range])),
-            Some(Sight::Version(bytes)) => Some(take(&bytes)),
-            Some(Sight::Overflow(overflow)) => {
-                scratch.clear();
-                self.read_long(overflow, scratch)?;
-                Some(take(scratch))
-            }
-        })
+        if let Some(Sight::Overflow(overflow)) = sight {
+            scratch.clear();
+            self.read_long(overflow, scratch)?;
+        }
+        Ok(sight)
     }
 
     /// Whether `key` is there.

@@ -9,6 +9,7 @@ use campanile_format::overflow::{self, Overflow};
 use campanile_format::{OverflowRef, PageNo};
 
 use crate::error::TreeError;
+use crate::locking::Held;
 use crate::long_value::Extent;
 use crate::tree::Tree;
 use crate::view::Reader;
@@ -43,10 +44,11 @@ impl<'e> Tree<'e> {
         mut reader: Reader<'_>,
         key: &[u8],
     ) -> Result<Option<ValueReader<'e>>, TreeError> {
-        if let Reader::Txn(txn) = &mut reader {
-            // The value is read bit by bit, so its pages must stay.
-            self.lock_to_stay(txn, key)?;
-        }
+        // The value is read bit by bit, so its pages must stay.
+        let _held = match &mut reader {
+            Reader::Txn(txn) => self.lock_to_stay(txn, key)?,
+            Reader::Snapshot(_) | Reader::Uncommitted => Held::Enough,
+        };
         let mut inline = Vec::new();
         Ok(match self.look_up(reader.snapshot(), key, &mut inline)? {
             None => None,

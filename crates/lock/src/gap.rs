@@ -4,7 +4,7 @@
 //! it afterwards, and the key between them. Must never: wait.
 
 use crate::error::LockError;
-use crate::lock::Grant;
+use crate::lock::{Grant, Hold};
 use crate::mode::{Mode, Part};
 use crate::name::LockName;
 use crate::options::Wait;
@@ -55,13 +55,14 @@ impl LockTable {
         // Not there if the owner holds the whole instead.
         let lock = shard.locks.entry(name).or_default();
         let wanted = lock.mode_of(heir).join(mode);
-        let hinders = |grant: &&Grant| !is_family(grant.owner) && !grant.mode.is_compatible(wanted);
+        let hinders =
+            |grant: &&Grant| !is_family(grant.owner) && !grant.mode().is_compatible(wanted);
         if let Some(stranger) = lock.grants.iter().find(hinders) {
             let other = self.owners.label(stranger.owner);
             return Err(LockError::WouldBlock { other, name, mode: wanted });
         }
         let somebody_waits = !lock.queue.is_empty();
-        self.note_grant(heir, name, lock.set_mode(heir, wanted));
+        self.note_grant(heir, name, lock.add(heir, mode, Hold::ToEnd));
         drop(shard);
         if somebody_waits {
             // They wait for the ancestor now, too.

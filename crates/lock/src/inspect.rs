@@ -78,10 +78,10 @@ impl LockTable {
     fn assert_lock_consistent(&self, name: LockName, lock: &Lock) {
         assert!(!lock.is_idle(), "{name} is kept although idle");
         for (at, a) in lock.grants.iter().enumerate() {
-            assert!(!a.mode.is_none(), "{} holds nothing on {name}", a.owner);
+            assert!(!a.mode().is_none(), "{} holds nothing on {name}", a.owner);
             for b in &lock.grants[at + 1..] {
                 assert_ne!(a.owner, b.owner, "{} has two grants on {name}", a.owner);
-                let fine = a.mode.is_compatible(b.mode) || self.is_one_family(a, b);
+                let fine = a.mode().is_compatible(b.mode()) || self.is_one_family(a, b);
                 assert!(fine, "L1: {} and {} both hold {name}: {lock:?}", a.owner, b.owner);
             }
             let known = self.owners.peek(a.owner, |owner| {
@@ -106,7 +106,7 @@ impl LockTable {
 
 fn dumped(name: LockName, lock: &Lock) -> DumpedLock {
     let holders: Vec<(OwnerId, Mode)> =
-        lock.grants.iter().map(|grant| (grant.owner, grant.mode)).collect();
+        lock.grants.iter().map(|grant| (grant.owner, grant.mode())).collect();
     let waiters = lock.queue.iter().map(|waiter| (waiter.request.owner, waiter.request.mode));
     DumpedLock { name, holders, waiters: waiters.collect() }
 }

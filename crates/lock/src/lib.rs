@@ -22,7 +22,7 @@ mod waiting;
 
 pub use dump::{Dump, DumpedLock, DumpedOwner};
 pub use error::LockError;
-pub use mode::{Intent, Mode, Part};
+pub use mode::{Brief, Intent, Mode, Part};
 pub use name::LockName;
 pub use options::{LockOptions, VictimPolicy, Wait};
 pub use owner::{OwnerId, OwnerInfo};

@@ -8,15 +8,61 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::mode::Mode;
+use crate::mode::{Brief, Mode};
 use crate::owner::OwnerId;
 use crate::ticket::Ticket;
 
-/// A mode that an owner holds.
+/// What an owner holds: something to its end, something for a while, or both.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Grant {
     pub owner: OwnerId,
-    pub mode: Mode,
+    /// What it holds until it ends.
+    lasting: Mode,
+    /// How many look at the key ([`Brief::Look`]).
+    looks: u32,
+    /// The gap is being divided ([`Brief::Divide`]).
+    divides: bool,
+}
+
+impl Grant {
+    const fn none(owner: OwnerId) -> Grant {
+        Grant { owner, lasting: Mode::NONE, looks: 0, divides: false }
+    }
+
+    /// All that it holds now.
+    pub fn mode(&self) -> Mode {
+        let mut mode = self.lasting;
+        if self.looks > 0 {
+            mode = mode.join(Brief::Look.mode());
+        }
+        if self.divides {
+            mode = mode.join(Brief::Divide.mode());
+        }
+        mode
+    }
+
+    fn add(&mut self, mode: Mode, hold: Hold) {
+        match hold {
+            Hold::Instant => {}
+            Hold::Briefly(Brief::Look) => self.looks += 1,
+            Hold::Briefly(Brief::Divide) => {
+                assert!(!self.divides, "{} divides a gap twice at once", self.owner);
+                self.divides = true;
+            }
+            Hold::ToEnd => self.lasting = self.lasting.join(mode),
+        }
+    }
+}
+
+/// For how long something is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hold {
+    /// The owner only wants to know that it could have had it at some instant.
+    Instant,
+    /// Until it is given back.
+    Briefly(Brief),
+    /// Until the owner ends.
+    ToEnd,
 }
 
 /// What somebody wants, now or as soon as it can be had.
@@ -28,8 +74,7 @@ pub(crate) struct Request {
     /// what is asked for can conflict: what is held is compatible with all holders already, and
     /// those who wait for it to go must not hold up its holder.
     pub mode: Mode,
-    /// False: the owner only wants to know that it could have had the mode at some instant.
-    pub keep: bool,
+    pub hold: Hold,
 }
 
 impl Request {
@@ -59,25 +104,62 @@ impl Lock {
         self.grants.is_empty() && self.queue.is_empty()
     }
 
-    /// The mode that `owner` itself holds.
-    pub fn mode_of(&self, owner: OwnerId) -> Mode {
-        let grant = self.grants.iter().find(|grant| grant.owner == owner);
-        grant.map_or(Mode::NONE, |grant| grant.mode)
+    fn grant_of(&self, owner: OwnerId) -> Option<&Grant> {
+        self.grants.iter().find(|grant| grant.owner == owner)
     }
 
-    /// Sets the mode that `owner` holds; returns what it was.
-    pub fn set_mode(&mut self, owner: OwnerId, mode: Mode) -> Mode {
-        let at = self.grants.iter().position(|grant| grant.owner == owner);
-        match at {
-            Some(at) if mode.is_none() => self.grants.swap_remove(at).mode,
-            Some(at) => std::mem::replace(&mut self.grants[at].mode, mode),
-            None => {
-                if !mode.is_none() {
-                    self.grants.push(Grant { owner, mode });
-                }
-                Mode::NONE
-            }
+    /// The mode that `owner` itself holds now.
+    pub fn mode_of(&self, owner: OwnerId) -> Mode {
+        self.grant_of(owner).map_or(Mode::NONE, Grant::mode)
+    }
+
+    /// The mode that `owner` itself holds to its end.
+    pub fn lasting_of(&self, owner: OwnerId) -> Mode {
+        self.grant_of(owner).map_or(Mode::NONE, |grant| grant.lasting)
+    }
+
+    /// Changes what `owner` holds; returns the mode before.
+    fn change(&mut self, owner: OwnerId, change: impl FnOnce(&mut Grant)) -> Mode {
+        let found = self.grants.iter().position(|grant| grant.owner == owner);
+        let mut grant = found.map_or(Grant::none(owner), |at| self.grants[at]);
+        let before = grant.mode();
+        change(&mut grant);
+        match found {
+            Some(at) if grant.mode().is_none() => drop(self.grants.swap_remove(at)),
+            Some(at) => self.grants[at] = grant,
+            None if grant.mode().is_none() => {}
+            None => self.grants.push(grant),
         }
+        before
+    }
+
+    /// Adds to what `owner` holds; returns the mode before.
+    pub fn add(&mut self, owner: OwnerId, mode: Mode, hold: Hold) -> Mode {
+        self.change(owner, |grant| grant.add(mode, hold))
+    }
+
+    /// Sets what `owner` holds to its end.
+    pub fn set_lasting(&mut self, owner: OwnerId, mode: Mode) {
+        self.change(owner, |grant| grant.lasting = mode);
+    }
+
+    /// Ends one brief hold of `owner`; false if there is none (any more).
+    pub fn end_brief(&mut self, owner: OwnerId, brief: Brief) -> bool {
+        let mut ended = false;
+        self.change(owner, |grant| match brief {
+            Brief::Look => {
+                ended = grant.looks > 0;
+                grant.looks = grant.looks.saturating_sub(1);
+            }
+            Brief::Divide => ended = std::mem::take(&mut grant.divides),
+        });
+        ended
+    }
+
+    /// Takes everything from `owner`; returns what it held to its end, and in all.
+    pub fn take(&mut self, owner: OwnerId) -> (Mode, Mode) {
+        let lasting = self.lasting_of(owner);
+        (lasting, self.change(owner, |grant| *grant = Grant::none(owner)))
     }
 
     /// Whether the request's family holds the lock in any mode: such a request goes ahead of
@@ -97,7 +179,7 @@ impl Lock {
         let conflicts = |mode: Mode| !mode.is_compatible(request.mode);
         for grant in &self.grants {
             let stranger = !request.is_family(grant.owner);
-            if stranger && conflicts(grant.mode) && !found(grant.owner) {
+            if stranger && conflicts(grant.mode()) && !found(grant.owner) {
                 return;
             }
         }
@@ -118,6 +200,15 @@ impl Lock {
         }
     }
 
+    /// Whether somebody who holds the lock hinders `request`, whose owner holds as much already: a
+    /// descendant of it, since nobody else may (L1).
+    pub fn is_hindered_inside(&self, request: &Request) -> bool {
+        let hinders = |grant: &Grant| {
+            !request.is_family(grant.owner) && !grant.mode().is_compatible(request.mode)
+        };
+        self.grants.len() > 1 && self.grants.iter().any(hinders)
+    }
+
     /// The first owner that `request` must wait for at `place`.
     pub fn first_blocker(&self, request: &Request, place: usize) -> Option<OwnerId> {
         let mut first = None;
@@ -128,8 +219,8 @@ impl Lock {
         first
     }
 
-    /// Takes every waiter off the queue that can be served now, grants those that keep, and hands
-    /// each to `served`, with the mode that its owner held before if it keeps the new one.
+    /// Takes every waiter off the queue that can be served now, grants those that hold it, and hands
+    /// each to `served`, with the mode that its owner held before if it holds the new one.
     pub fn promote(&mut self, mut served: impl FnMut(Waiter, Option<Mode>)) {
         let mut at = 0;
         while let Some(waiter) = self.queue.get(at) {
@@ -138,11 +229,8 @@ impl Lock {
                 continue;
             }
             let Some(waiter) = self.queue.remove(at) else { return };
-            let Request { owner, mode, keep, .. } = waiter.request;
-            let before = keep.then(|| {
-                let held = self.mode_of(owner);
-                self.set_mode(owner, held.join(mode))
-            });
+            let Request { owner, mode, hold, .. } = waiter.request;
+            let before = (hold != Hold::Instant).then(|| self.add(owner, mode, hold));
             served(waiter, before);
             // The grant may let its family go ahead of others: look again from the front.
             at = 0;

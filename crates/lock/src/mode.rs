@@ -165,6 +165,28 @@ impl Mode {
     }
 }
 
+/// A lock that is given back before its owner ends. It stands beside what the owner holds to its
+/// end, whichever came first: giving one back leaves the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Brief {
+    /// The key, shared ([`Mode::S`]): somebody looks at it. Any number of times at once.
+    Look,
+    /// The gap below the key, exclusively ([`Mode::GAP_X`]): somebody puts a key into it. Once at a
+    /// time.
+    Divide,
+}
+
+impl Brief {
+    /// What is held meanwhile.
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Brief::Look => Mode::S,
+            Brief::Divide => Mode::GAP_X,
+        }
+    }
+}
+
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = match (self.key, self.intent) {

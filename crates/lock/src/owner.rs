@@ -64,6 +64,13 @@ pub(crate) struct Owner {
     pub ending: bool,
 }
 
+impl Owner {
+    /// Whether others are nested in it.
+    pub fn is_parent(&self) -> bool {
+        !self.children.is_empty()
+    }
+}
+
 /// All known owners. Its mutexes are innermost: nothing else is locked while one is held.
 #[derive(Debug)]
 pub(crate) struct Owners {

@@ -6,7 +6,8 @@
 use campanile_sync::atomic::Ordering;
 
 use crate::error::LockError;
-use crate::mode::Mode;
+use crate::lock::Hold;
+use crate::mode::{Brief, Mode};
 use crate::name::LockName;
 use crate::owner::OwnerId;
 use crate::table::LockTable;
@@ -14,11 +15,11 @@ use crate::ticket::Outcome;
 
 impl LockTable {
     /// Gives one lock back, whatever its mode, and returns the mode. How often it was asked for
-    /// is not counted: the caller knows whether it still needs it.
+    /// is not counted, not even briefly: the caller knows whether it still needs it.
     pub fn release(&self, owner: OwnerId, name: LockName) -> Mode {
         let mut shard = self.shard(name);
         let Some(lock) = shard.locks.get_mut(&name) else { return Mode::NONE };
-        let mode = lock.set_mode(owner, Mode::NONE);
+        let (_, mode) = lock.take(owner);
         if !mode.is_none() {
             self.forget_name(owner, name);
             self.serve(&mut shard, name);
@@ -26,39 +27,38 @@ impl LockTable {
         mode
     }
 
-    /// Weakens a lock to `mode`.
+    /// Weakens what is held of a lock to the owner's end to `mode`.
     ///
     /// # Panics
     /// If the owner does not hold at least `mode`.
     pub fn downgrade(&self, owner: OwnerId, name: LockName, mode: Mode) {
-        if mode.is_none() {
-            self.release(owner, name);
-            return;
-        }
         let mut shard = self.shard(name);
         let lock = shard.locks.get_mut(&name);
-        let held = lock.as_ref().map_or(Mode::NONE, |lock| lock.mode_of(owner));
+        let held = lock.as_ref().map_or(Mode::NONE, |lock| lock.lasting_of(owner));
         assert!(held.covers(mode), "lock owner {owner} holds {held} on {name}, not {mode}");
-        if let Some(lock) = lock {
-            lock.set_mode(owner, mode);
+        if let Some(lock) = lock
+            && held != mode
+        {
+            lock.set_lasting(owner, mode);
+            if lock.mode_of(owner).is_none() {
+                self.forget_name(owner, name);
+            }
+            self.serve(&mut shard, name);
         }
-        self.serve(&mut shard, name);
     }
 
-    /// Weakens a lock that is held in exactly the mode `during` to `before`. Otherwise nothing: it
-    /// was made stronger meanwhile, or is gone.
-    pub fn give_back(&self, owner: OwnerId, name: LockName, during: Mode, before: Mode) {
-        debug_assert!(during.covers(before), "{name} becomes weaker: {during}, {before}");
+    /// Gives back what [`LockTable::acquire_briefly`] gave once. What the owner holds to its end
+    /// stays, however it came to that meanwhile. Nothing if the owner has ended, or has given the
+    /// lock back as a whole.
+    pub fn give_back(&self, owner: OwnerId, name: LockName, brief: Brief) {
         let mut shard = self.shard(name);
         let Some(lock) = shard.locks.get_mut(&name) else { return };
-        if during.is_none() || lock.mode_of(owner) != during {
-            return;
+        if lock.end_brief(owner, brief) {
+            if lock.mode_of(owner).is_none() {
+                self.forget_name(owner, name);
+            }
+            self.serve(&mut shard, name);
         }
-        lock.set_mode(owner, before);
-        if before.is_none() {
-            self.forget_name(owner, name);
-        }
-        self.serve(&mut shard, name);
     }
 
     /// Takes a name off the owner's list, with the lock's shard locked.
@@ -75,6 +75,8 @@ impl LockTable {
     /// the owner has escalated.
     pub fn release_keys(&self, owner: OwnerId, space: u32) {
         let is_key = |name: &LockName| name.space == space && *name != LockName::whole(space);
+        // Those to go last, so that each is found at the end, whatever else the owner holds.
+        self.owners.with(owner, |owner| owner.held.sort_unstable_by_key(is_key));
         loop {
             // A bounded piece at a time: list and locks agree between any two of them (L5).
             let next =
@@ -94,15 +96,15 @@ impl LockTable {
         for name in self.owners.begin_end(owner) {
             let mut shard = self.shard(name);
             if let Some(lock) = shard.locks.get_mut(&name) {
-                lock.set_mode(owner, Mode::NONE);
+                lock.take(owner);
             }
             self.serve(&mut shard, name);
         }
         self.owners.remove(owner);
     }
 
-    /// Hands everything that `child` holds to `parent`, in which it is nested, and forgets the
-    /// child: the nested transaction has committed.
+    /// Hands everything that `child` holds to its end to `parent`, in which it is nested, and
+    /// forgets the child: the nested transaction has committed.
     ///
     /// # Panics
     /// If `parent` is not the child's parent, or the child has children.
@@ -118,10 +120,10 @@ impl LockTable {
         for name in self.owners.begin_end(child) {
             let mut shard = self.shard(name);
             if let Some(lock) = shard.locks.get_mut(&name) {
-                let mode = lock.set_mode(child, Mode::NONE);
-                let before = lock.mode_of(parent);
-                lock.set_mode(parent, before.join(mode));
-                self.note_grant(parent, name, before);
+                let (lasting, _) = lock.take(child);
+                if !lasting.is_none() {
+                    self.note_grant(parent, name, lock.add(parent, lasting, Hold::ToEnd));
+                }
             }
             self.serve(&mut shard, name);
         }

@@ -16,8 +16,8 @@ use campanile_sync::{Mutex, MutexGuard};
 
 use crate::detector::Detector;
 use crate::error::LockError;
-use crate::lock::{Grant, Lock, Request, Waiter};
-use crate::mode::Mode;
+use crate::lock::{Hold, Lock, Request, Waiter};
+use crate::mode::{Brief, Mode};
 use crate::name::{LockName, SpreadBuild};
 use crate::options::{LockOptions, Wait};
 use crate::owner::{OwnerId, OwnerInfo, Owners};
@@ -30,7 +30,7 @@ const SPARE_LOCKS: usize = 32;
 /// How a request was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Granted {
-    /// The owner did not have the lock before.
+    /// The owner did not have the lock before, or only briefly.
     New,
     /// The owner had it in a weaker mode, and has it now in the join of both.
     Upgraded {
@@ -110,6 +110,8 @@ impl LockTable {
     /// On return the owner holds the join of both until it gives it back. An owner asks for one
     /// lock at a time. Whoever has asked, even in vain, is known until
     /// [`LockTable::release_all`]. Never call this with a page latched.
+    ///
+    /// What a descendant of the owner holds hinders it, even if the owner holds as much already.
     pub fn acquire(
         &self,
         owner: OwnerId,
@@ -117,7 +119,21 @@ impl LockTable {
         mode: Mode,
         wait: Wait,
     ) -> Result<Granted, LockError> {
-        self.request(owner, name, mode, wait, true)
+        self.request(owner, name, mode, wait, Hold::ToEnd)
+    }
+
+    /// Like [`LockTable::acquire`], until it is given back by [`LockTable::give_back`], for each
+    /// time that this was true. False, and nothing to be given back, if the owner holds as much to
+    /// its end.
+    pub fn acquire_briefly(
+        &self,
+        owner: OwnerId,
+        name: LockName,
+        brief: Brief,
+        wait: Wait,
+    ) -> Result<bool, LockError> {
+        let granted = self.request(owner, name, brief.mode(), wait, Hold::Briefly(brief))?;
+        Ok(granted != Granted::Already)
     }
 
     /// Like [`LockTable::acquire`], but holds nothing afterwards: at some instant during the call
@@ -140,14 +156,14 @@ impl LockTable {
             return Ok(false);
         };
         let ancestors = self.owners.with(owner, |owner| Arc::clone(&owner.ancestors));
-        let request = Request { owner, ancestors, mode, keep: false };
+        let request = Request { owner, ancestors, mode, hold: Hold::Instant };
         if lock.first_blocker(&request, usize::MAX).is_none() {
             let inside = lock.is_inside(&request);
             shard.stats.requests += 1;
             return Ok(inside);
         }
         drop(shard);
-        self.request(owner, name, mode, wait, false)?;
+        self.request(owner, name, mode, wait, Hold::Instant)?;
         Ok(true)
     }
 
@@ -157,7 +173,7 @@ impl LockTable {
         name: LockName,
         mode: Mode,
         wait: Wait,
-        keep: bool,
+        hold: Hold,
     ) -> Result<Granted, LockError> {
         assert!(!mode.is_none(), "a request for no lock");
         let mut shard = self.shard(name);
@@ -168,22 +184,26 @@ impl LockTable {
         stats.requests += 1;
         let lock = locks.entry(name).or_insert_with(|| spare.pop().unwrap_or_default());
         if lock.is_idle() {
-            if keep {
-                lock.grants.push(Grant { owner, mode });
-                self.owners.with(owner, |owner| owner.held.push(name));
-            } else {
+            if hold == Hold::Instant {
                 shard.tidy(name);
+            } else {
+                self.note_grant(owner, name, lock.add(owner, mode, hold));
             }
             return Ok(Granted::New);
         }
-        let held = lock.mode_of(owner);
-        if held.covers(mode) {
-            stats.already_held += 1;
-            return Ok(Granted::Already);
-        }
-        let ancestors = self.owners.with(owner, |owner| Arc::clone(&owner.ancestors));
-        let request = Request { owner, ancestors, mode, keep };
-        if let Some(blocker) = lock.first_blocker(&request, usize::MAX) {
+        let lasting = lock.lasting_of(owner);
+        let (ancestors, is_parent) =
+            self.owners.with(owner, |owner| (Arc::clone(&owner.ancestors), owner.is_parent()));
+        let request = Request { owner, ancestors, mode, hold };
+        let blocker = match lock.mode_of(owner).covers(mode) && !lock.is_hindered_inside(&request) {
+            true if lasting.covers(mode) => {
+                stats.already_held += 1;
+                return Ok(Granted::Already);
+            }
+            true => None,
+            false => lock.first_blocker(&request, usize::MAX),
+        };
+        if let Some(blocker) = blocker {
             if matches!(wait, Wait::No) {
                 stats.would_block += 1;
                 let other = self.owners.label(blocker);
@@ -194,11 +214,17 @@ impl LockTable {
             lock.queue.push_back(Waiter { request: request.clone(), ticket: Arc::clone(&ticket) });
             drop(shard);
             self.wait(&request, name, &ticket, self.timeout_of(wait))?;
-        } else if keep {
-            stats.upgrades += u64::from(!held.is_none());
-            self.note_grant(owner, name, lock.set_mode(owner, held.join(mode)));
+        } else if hold != Hold::Instant {
+            stats.upgrades += u64::from(!lasting.is_none());
+            let somebody_waits = !lock.queue.is_empty();
+            self.note_grant(owner, name, lock.add(owner, mode, hold));
+            if somebody_waits && is_parent {
+                // They wait for its children now, too, one of which may wait for one of them.
+                drop(shard);
+                self.look_again(owner);
+            }
         }
-        Ok(if held.is_none() { Granted::New } else { Granted::Upgraded { from: held } })
+        Ok(if lasting.is_none() { Granted::New } else { Granted::Upgraded { from: lasting } })
     }
 
     fn timeout_of(&self, wait: Wait) -> Option<Duration> {
@@ -218,10 +244,10 @@ impl LockTable {
         }
     }
 
-    /// The mode in which `owner` itself, not its family, holds `name`.
+    /// The mode in which `owner` itself, not its family, holds `name` to its end.
     #[must_use]
     pub fn holds(&self, owner: OwnerId, name: LockName) -> Mode {
-        self.shard(name).locks.get(&name).map_or(Mode::NONE, |lock| lock.mode_of(owner))
+        self.shard(name).locks.get(&name).map_or(Mode::NONE, |lock| lock.lasting_of(owner))
     }
 
     /// The locks on wholes that `owner` holds, those of its committed children among them.

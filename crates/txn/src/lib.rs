@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod activity;
+mod alone;
 mod apply;
 mod brief_locks;
 mod checkpoint;
@@ -30,6 +31,7 @@ mod versions;
 mod volatile;
 
 pub use activity::{ActiveTxn, Activity, LogHold};
+pub use alone::Alone;
 pub use apply::{By, Change};
 pub use brief_locks::{Brief, KeptLock};
 pub use checkpoint::{CheckpointInfo, CheckpointKind, log_distance};

@@ -14,8 +14,8 @@ use campanile_format::FileId;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Undo;
 use campanile_lock::{
-    Granted, Intent, LockError, LockName, LockTable, Mode, OwnerId, OwnerInfo, Part, VictimPolicy,
-    Wait,
+    Brief, Granted, Intent, LockError, LockName, LockTable, Mode, OwnerId, OwnerInfo, Part,
+    VictimPolicy, Wait,
 };
 use campanile_wal::Poison;
 
@@ -59,13 +59,15 @@ pub struct GapLock {
     table: Arc<LockTable>,
     owner: OwnerId,
     name: LockName,
-    before: Mode,
-    during: Mode,
+    /// It is to be given back.
+    given: bool,
 }
 
 impl Drop for GapLock {
     fn drop(&mut self) {
-        self.table.give_back(self.owner, self.name, self.during, self.before);
+        if self.given {
+            self.table.give_back(self.owner, self.name, Brief::Divide);
+        }
     }
 }
 
@@ -95,8 +97,7 @@ pub(crate) struct Holder {
 impl Holder {
     /// Hands all locks to the parent, in which this owner is nested.
     pub fn hand_to(self, parent: &Entry) {
-        let transfer = || self.table.transfer(self.owner, owner_of(parent));
-        parent.kept.inherit(&self.table, self.owner, transfer);
+        self.table.transfer(self.owner, owner_of(parent));
     }
 
     /// The transaction will never end: its locks stay.
@@ -138,7 +139,8 @@ fn whole_file_buried(key: &[u8]) -> Option<FileId> {
 }
 
 impl Txn {
-    /// Whether the transaction has locked all of `file` for this: no key of it need be locked.
+    /// Whether the transaction has locked all of `file` for this, and has no children: no key of it
+    /// need be locked. For a look, which a child may begin beside, see [`Txn::alone_in`].
     #[must_use]
     pub fn has_whole(&self, file: FileId, access: Access) -> bool {
         // Children may change what their parent has locked as a whole.
@@ -281,7 +283,8 @@ impl Transactions {
             let owner = self.holder(txn).owner;
             self.locks().note_write(owner);
         }
-        if txn.has_whole(file, access) {
+        // Nobody begins a child beside a write. Beside a read: [`Txn::alone_in`].
+        if access == Access::Write && txn.has_whole(file, access) {
             return Ok(());
         }
         self.lock_place(txn, file, Place::Key(key), access.mode())
@@ -289,17 +292,11 @@ impl Transactions {
 
     /// Locks a key and the gap below it for a scan that has come to it. Waits.
     pub fn lock_step(&self, txn: &mut Txn, file: FileId, key: &[u8]) -> Result<(), TxnError> {
-        if txn.has_whole(file, Access::Read) {
-            return Ok(());
-        }
         self.lock_place(txn, file, Place::Key(key), Mode::RANGE_S)
     }
 
     /// Locks the gap below a key, or below the end, for a scan that ends there. Waits.
     pub fn lock_gap(&self, txn: &mut Txn, file: FileId, above: Place<'_>) -> Result<(), TxnError> {
-        if txn.has_whole(file, Access::Read) {
-            return Ok(());
-        }
         self.lock_place(txn, file, above, Mode::GAP_S)
     }
 
@@ -311,9 +308,6 @@ impl Transactions {
         mode: Mode,
     ) -> Result<(), TxnError> {
         let wait = self.patience(txn);
-        if txn.entry.kept.is_used() {
-            txn.entry.kept.needed(self.lock_name(file, place), mode);
-        }
         if self.acquire(txn, file, place, mode, wait)? == Granted::New {
             self.count_key(txn, file);
         }
@@ -360,15 +354,10 @@ impl Transactions {
         let (owner, name) = (self.holder(txn).owner, self.lock_name(file, next));
         let table = Arc::clone(self.locks());
         if planted::is(Bug::NextKeyLockMissing) {
-            return Ok(GapLock { table, owner, name, before: Mode::NONE, during: Mode::NONE });
+            return Ok(GapLock { table, owner, name, given: false });
         }
-        let wait = self.patience(txn);
-        let before = match self.acquire(txn, file, next, Mode::GAP_X, wait)? {
-            Granted::New => Mode::NONE,
-            Granted::Upgraded { from } => from,
-            Granted::Already => unreachable!("a gap is not closed twice"),
-        };
-        let lock = GapLock { table, owner, name, before, during: before.join(Mode::GAP_X) };
+        let given = self.acquire_briefly(txn, file, next, Brief::Divide)?;
+        let lock = GapLock { table, owner, name, given };
         self.poison().check()?;
         Ok(lock)
     }
@@ -385,7 +374,8 @@ impl Transactions {
     ) -> Result<(), TxnError> {
         let name = self.lock_name(file, next);
         assert!(closed.name == name, "the gap that was closed is another one");
-        self.inherit(txn, file, name, key, closed.before.gap() != Part::None)
+        let own = self.locks().holds(closed.owner, name).gap() != Part::None;
+        self.inherit(txn, file, name, key, own)
     }
 
     /// Whoever of the transaction's family has scanned the gap below `next` has scanned both parts
@@ -439,6 +429,21 @@ impl Transactions {
         debug_assert!(may_wait(wait), "{name:?} is awaited under a latch");
         let granted = self.locks().acquire(owner, name, mode, wait);
         granted.map_err(|error| self.refused(txn, file, place, error))
+    }
+
+    /// [`Self::acquire`] until it is given back; false if it need not be.
+    pub(crate) fn acquire_briefly(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        place: Place<'_>,
+        brief: Brief,
+    ) -> Result<bool, TxnError> {
+        let wait = self.patience(txn);
+        let (owner, name) = (self.holder(txn).owner, self.lock_name(file, place));
+        debug_assert!(may_wait(wait), "{name:?} is awaited under a latch");
+        let given = self.locks().acquire_briefly(owner, name, brief, wait);
+        given.map_err(|error| self.refused(txn, file, place, error))
     }
 
     pub(crate) fn holder<'t>(&self, txn: &'t mut Txn) -> &'t mut Holder {

@@ -13,6 +13,7 @@ use campanile_format::record::{Body, Record};
 use campanile_sync::Mutex;
 use campanile_sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::alone::Relying;
 use crate::apply::note;
 use crate::error::TxnError;
 use crate::table::{Entry, Phase};
@@ -26,6 +27,8 @@ use crate::volatile::VolatileUndo;
 pub(crate) struct Children {
     /// How many have not ended.
     live: AtomicUsize,
+    /// Statements of its own that rely on there being none.
+    pub relying: Relying,
     /// Something was left.
     anything: AtomicBool,
     left: Mutex<Left>,
@@ -141,7 +144,10 @@ impl Transactions {
         self.begin_child_of(&parent.as_parent())
     }
 
-    /// [`begin_child`](Self::begin_child) while the parent may be waiting for a lock.
+    /// [`begin_child`](Self::begin_child) while the parent may be waiting for a lock. Waits for a
+    /// statement of the parent that looks at a file which it has locked as a whole ([`Alone`]).
+    ///
+    /// [`Alone`]: crate::Alone
     pub fn begin_child_of(&self, parent: &Parent) -> Result<Txn, TxnError> {
         self.poison().check()?;
         let Parent { entry: parent, options, deadline_us } = parent;
@@ -150,6 +156,7 @@ impl Transactions {
         let entry = Entry::nested(self.take_txn_id(), parent);
         let mut child = Txn::new(entry, options.clone());
         child.deadline_us = *deadline_us;
+        parent.children.relying.await_none();
         self.register(&mut child);
         Ok(child)
     }

@@ -14,7 +14,6 @@ use campanile_format::{Lsn, TxnId};
 use campanile_sync::atomic::{AtomicBool, Ordering};
 use campanile_sync::{Mutex, MutexGuard};
 
-use crate::brief_locks::KeptLocks;
 use crate::error::TxnError;
 use crate::nested::Children;
 use crate::versions::Writer;
@@ -72,8 +71,6 @@ pub(crate) struct Entry {
     parent: Option<Arc<Entry>>,
     /// What those that are nested in it have left it.
     pub(crate) children: Children,
-    /// Its locks that may be given back before it ends.
-    pub(crate) kept: KeptLocks,
 }
 
 /// A transaction that has changed nothing.
@@ -116,7 +113,6 @@ impl Entry {
             listed: AtomicBool::new(false),
             parent,
             children: Children::default(),
-            kept: KeptLocks::default(),
         })
     }
 

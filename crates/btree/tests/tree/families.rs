@@ -4,7 +4,7 @@
 
 use campanile_btree::{Cursor, Reader, Seek};
 use campanile_format::record::{TxnEntry, TxnState};
-use campanile_txn::{Access, Isolation, Txn, TxnOptions};
+use campanile_txn::{Access, Isolation, Place, Txn, TxnOptions};
 
 use crate::rig::{Rig, Sizes};
 use crate::threads::lost;
@@ -153,4 +153,90 @@ fn prepared_transactions_with_many_locks_are_all_kept_over_a_restart() {
         let kept = done.recv_timeout(std::time::Duration::from_secs(20));
         assert!(matches!(kept, Ok(Ok(()))), "{which}: {kept:?}, {:?}", rig.txns.lock_stats());
     }
+}
+
+/// The child's lock is to stay with the parent, whose own is to be given back in a moment.
+#[test]
+fn a_lock_that_a_child_hands_over_while_its_parent_looks_there_stays() {
+    let rig = rig(50_000);
+    let tree = rig.tree();
+    let mut parent = begin(&rig, Isolation::ReadCommitted, false);
+    rig.txns.lock_file(&mut parent, rig.file, Access::Write).unwrap();
+    let brief = rig.txns.lock_briefly(&mut parent, rig.file, &key(7)).unwrap().unwrap();
+    let mut child = rig.txns.begin_child(&parent).unwrap();
+    let mut value = tree.value_reader(Reader::Txn(&mut child), &key(7)).unwrap().unwrap();
+    assert_eq!(value.next_piece().unwrap(), Some(&b"old"[..]));
+    rig.txns.commit_child(child).unwrap();
+    rig.txns.unlock(&mut parent, brief);
+    let mut other = begin(&rig, Isolation::Serializable, true);
+    let written = tree.put(&mut other, &key(7), b"stranger");
+    rig.abort(other);
+    rig.abort(parent);
+    assert!(written.as_ref().is_err_and(lost), "what the child read was changed: {written:?}");
+}
+
+/// The same with the gap that an insert of the parent has closed for a moment.
+#[test]
+fn a_gap_that_a_child_hands_over_while_its_parent_has_it_closed_stays() {
+    let rig = rig(50_000);
+    let tree = rig.tree();
+    let mut parent = begin(&rig, Isolation::Serializable, false);
+    rig.txns.lock_file(&mut parent, rig.file, Access::Write).unwrap();
+    let boundary = key(7);
+    let closed = rig.txns.close_gap(&mut parent, rig.file, Place::Key(&boundary)).unwrap();
+    let mut child = rig.txns.begin_child(&parent).unwrap();
+    // As a scan does that ends there.
+    rig.txns.lock_file(&mut child, rig.file, Access::Read).unwrap();
+    rig.txns.lock_gap(&mut child, rig.file, Place::Key(&boundary)).unwrap();
+    rig.txns.commit_child(child).unwrap();
+    drop(closed);
+    let mut other = begin(&rig, Isolation::Serializable, true);
+    let inserted = tree.insert(&mut other, b"00006x", b"phantom");
+    rig.abort(other);
+    rig.abort(parent);
+    assert!(inserted.as_ref().is_err_and(lost), "a phantom got in: {inserted:?}");
+}
+
+/// Whatever the parent holds itself: it would see what may never have been.
+#[test]
+fn a_parent_waits_for_what_its_child_has_changed_where_it_had_a_lock_before() {
+    for isolation in [Isolation::Serializable, Isolation::ReadCommitted] {
+        let rig = rig(50_000);
+        let tree = rig.tree();
+        let mut parent = begin(&rig, isolation, true);
+        tree.put(&mut parent, &key(7), b"parent").unwrap();
+        tree.get(Reader::Txn(&mut parent), &key(8)).unwrap();
+        let mut child = rig.txns.begin_child(&parent).unwrap();
+        for number in [7, 8] {
+            tree.put(&mut child, &key(number), b"child").unwrap();
+            let seen = tree.get(Reader::Txn(&mut parent), &key(number));
+            assert!(seen.as_ref().is_err_and(lost), "{isolation:?} {number}: it saw {seen:?}");
+        }
+        rig.abort(child);
+        assert_eq!(tree.get(Reader::Txn(&mut parent), &key(7)).unwrap().unwrap(), b"parent");
+        rig.abort(parent);
+    }
+}
+
+#[test]
+fn a_parent_that_scans_again_waits_for_what_its_child_has_put_into_its_gaps() {
+    let rig = rig(50_000);
+    let tree = rig.tree();
+    let mut parent = begin(&rig, Isolation::Serializable, true);
+    let scan = |parent: &mut Txn| {
+        let mut cursor = Cursor::new();
+        cursor.seek(&tree, Reader::Txn(parent), Seek::AtLeast(&key(6)))?;
+        while cursor.key().is_some_and(|at| at < key(9).as_slice()) {
+            cursor.next(&tree, Reader::Txn(parent))?;
+        }
+        Ok(())
+    };
+    scan(&mut parent).unwrap();
+    let mut child = rig.txns.begin_child(&parent).unwrap();
+    assert!(tree.insert(&mut child, b"00007x", b"child").unwrap());
+    let seen = scan(&mut parent);
+    assert!(seen.as_ref().is_err_and(lost), "a phantom: {seen:?}");
+    rig.abort(child);
+    scan(&mut parent).unwrap();
+    rig.abort(parent);
 }

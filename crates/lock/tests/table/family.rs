@@ -167,3 +167,48 @@ fn a_key_put_where_an_ancestor_has_scanned_is_scanned_by_it_whatever_becomes_of_
     waits.granted();
     scene.table.assert_consistent();
 }
+
+#[test]
+fn what_a_child_holds_hinders_its_parent_even_where_that_holds_as_much() {
+    let scene = Scene::new();
+    scene.take(1, A, Mode::X);
+    scene.take(1, B, Mode::S);
+    child(&scene, 11, 1);
+    child(&scene, 111, 11);
+    scene.take(111, A, Mode::X);
+    scene.take(11, B, Mode::GAP_X);
+    for mode in [Mode::X, Mode::S] {
+        let answer = scene.ask(1, A, mode);
+        assert!(answer.is_err(), "the grandparent overlooks what is going on: {answer:?}");
+        assert!(scene.ask(11, A, mode).is_err(), "the parent does");
+    }
+    assert_eq!(scene.ask(1, B, Mode::S), Ok(Granted::Already), "they go together");
+    let parent = scene.queue(1, A, Mode::S);
+    scene.end(111);
+    assert_eq!(parent.answer(), Ok(Granted::Upgraded { from: Mode::X }));
+    assert_eq!(scene.ask(1, A, Mode::X), Ok(Granted::Already));
+}
+
+/// A grant to a parent puts a stranger who waits behind one of its children: nobody new waits.
+#[test]
+fn a_grant_that_goes_ahead_of_a_stranger_can_close_a_circle_through_a_child() {
+    let scene = Scene::new();
+    let (grandma, stranger, quick) = (1, 2, 3);
+    child(&scene, 11, grandma);
+    scene.take(quick, A, Mode::S);
+    scene.take(grandma, A, Mode::GAP_S);
+    scene.take(stranger, B, Mode::X);
+    let waits = scene.queue(stranger, A, Mode::X);
+    let below = scene.queue(11, B, Mode::S);
+    assert_eq!(scene.ask(grandma, A, Mode::S), Ok(Granted::Upgraded { from: Mode::GAP_S }));
+    scene.end(quick);
+    scene.until(|| !waits.is_waiting() || !below.is_waiting());
+    let (lost, other, name) = match waits.is_waiting() {
+        true => (below, waits, A),
+        false => (waits, below, B),
+    };
+    lost.deadlock();
+    scene.end(if name == B { stranger } else { 11 });
+    scene.end(if name == B { 11 } else { grandma });
+    other.granted();
+}

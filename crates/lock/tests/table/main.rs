@@ -1,5 +1,6 @@
 //! The lock table: modes, queues, families, deadlocks, time, and many threads at once.
 
+mod brief;
 mod deadlock;
 mod family;
 mod gap;

@@ -395,7 +395,7 @@ pub fn catastrophic_on(
     options: EnvironmentOptions,
 ) -> Result<RecoveryReport> {
     // Not a home at all: said before the lock makes a file in it.
-    ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
+    ControlFile::read(&*host.vfs, home).map_err(|error| start::no_control(host, home, error))?;
     if campanile_backup::is_being_restored(host, home).map_err(causes::backup)? {
         let what = format!(
             "{} is being restored, and that was not finished: run the same restore again",

@@ -20,6 +20,7 @@ use campanile_recovery::{
 use campanile_sync::{Mutex, RwLock};
 use campanile_txn::{Durability, Transactions, TransactionsOptions, TxnOptions};
 use campanile_vfs::{Background, FileLock, Host, Vfs};
+use campanile_wal::WalError;
 
 use crate::core::Core;
 use crate::error::{Error, ErrorKind, Result};
@@ -179,18 +180,34 @@ pub(crate) fn open(
 
 /// A home without a control file is damaged, not absent, if anything of ours is in it.
 fn refused(host: &Host, home: &Path, error: RecoveryError) -> Error {
-    let lost = matches!(error, RecoveryError::NoEnvironment { .. })
-        && [names::LOG_DIR, names::DATA_DIR].iter().any(|dir| {
-            let names = host.vfs.list(&home.join(dir)).unwrap_or_default();
-            let is_ours = |name: &String| {
-                names::parse_log_file(name).is_some() || names::parse_data_file(name).is_some()
-            };
-            names.iter().any(is_ours)
-        });
-    if lost {
+    if matches!(error, RecoveryError::NoEnvironment { .. }) && holds_files(host, home) {
         return Error::because(ErrorKind::Corrupt, error.to_string(), error);
     }
     causes::recovery(error)
+}
+
+/// The same for what does without recovery's words.
+pub(crate) fn no_control(host: &Host, home: &Path, error: WalError) -> Error {
+    if matches!(error, WalError::NoControl { .. }) && holds_files(host, home) {
+        let what = format!(
+            "{}: the control file is lost, though there are data or log files; restore from a \
+             backup, with the log files that are there (campanile restore --logs)",
+            home.display()
+        );
+        return Error::because(ErrorKind::Corrupt, what, error);
+    }
+    causes::wal(error)
+}
+
+/// Whether there are data or log files.
+fn holds_files(host: &Host, home: &Path) -> bool {
+    [names::LOG_DIR, names::DATA_DIR].iter().any(|dir| {
+        let names = host.vfs.list(&home.join(dir)).unwrap_or_default();
+        let is_ours = |name: &String| {
+            names::parse_log_file(name).is_some() || names::parse_data_file(name).is_some()
+        };
+        names.iter().any(is_ours)
+    })
 }
 
 /// The hook of recovery that tells ours.

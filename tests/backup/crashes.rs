@@ -25,7 +25,7 @@ fn stride() -> usize {
 }
 
 /// The states after a power failure at the calls that `work` makes.
-fn crash_states(disk: &Arc<SimDisk>, work: impl FnOnce()) -> Vec<(u64, Arc<SimDisk>)> {
+pub fn crash_states(disk: &Arc<SimDisk>, work: impl FnOnce()) -> Vec<(u64, Arc<SimDisk>)> {
     disk.capture_crash_points();
     work();
     let points = disk.take_crash_points();

@@ -18,10 +18,10 @@ use crate::world::{HOME, OTHER, World, assert_same, contents, log_dir, repositor
 
 /// The workload, and when it gets its turns: before the n-th call of the backup, so many steps.
 #[derive(Debug)]
-struct Turns {
-    world: Mutex<World>,
-    plan: BTreeMap<u64, usize>,
-    calls: Mutex<u64>,
+pub struct Turns {
+    pub world: Mutex<World>,
+    pub plan: BTreeMap<u64, usize>,
+    pub calls: Mutex<u64>,
 }
 
 impl Turns {
@@ -37,9 +37,9 @@ impl Turns {
 /// The disk as the backup sees it: before each call, and in the middle of each read of a data
 /// file, the workload may have its turn.
 #[derive(Debug)]
-struct Beside {
-    inner: Arc<dyn Vfs>,
-    turns: Arc<Turns>,
+pub struct Beside {
+    pub inner: Arc<dyn Vfs>,
+    pub turns: Arc<Turns>,
 }
 
 #[derive(Debug)]
@@ -176,7 +176,7 @@ fn back_up_beside(seed: u64, plan: &[(u64, usize)]) -> Made {
     Made { calls, read_again: made.pages_read_again }
 }
 
-fn number(name: &str, otherwise: u64) -> u64 {
+pub fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 

@@ -3,7 +3,9 @@
 //! workload made, never from the engine.
 
 mod archive;
+mod copying;
 mod crashes;
+mod increments;
 mod interleaved;
 mod moments;
 #[cfg(feature = "planted-bugs")]

@@ -3,7 +3,7 @@
 use campanile_format::planted::{self, Bug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{archive, crashes, interleaved, moments, restore};
+use crate::{archive, crashes, increments, interleaved, moments, restore};
 
 /// Runs tests with a bug on; fails unless the bug was reached and one of the tests failed.
 fn caught(bug: Bug, tests: &[fn()]) {
@@ -34,6 +34,23 @@ fn planted_stating_the_end_of_a_backup_too_early_is_noticed() {
 #[test]
 fn planted_taking_torn_pages_into_a_backup_is_noticed() {
     caught(Bug::BackupPagesUnchecked, &BESIDE_WORK);
+}
+
+const INCREMENTS: [fn(); 3] = [
+    increments::work_goes_on_between_all_calls_of_increments,
+    increments::a_burst_of_work_at_any_place_of_an_increment_does_it_no_harm,
+    increments::a_chain_of_increments_is_byte_for_byte_what_a_full_backup_is,
+];
+
+#[test]
+fn planted_increments_since_the_end_of_their_base_are_noticed() {
+    caught(Bug::IncrementSinceEnd, &INCREMENTS);
+}
+
+#[test]
+fn planted_increments_without_marks_of_pages_never_written_are_noticed() {
+    let test = increments::a_page_given_up_that_holds_garbage_is_marked_over_what_its_base_holds;
+    caught(Bug::IncrementWithoutZeroMarks, &[test]);
 }
 
 #[test]

@@ -79,7 +79,7 @@ impl World {
     }
 
     /// One transaction, in the engine and in the model.
-    fn change(
+    pub fn change(
         &mut self,
         work: impl FnOnce(&Environment, &mut Transaction, &mut State) -> Result<(), Error>,
     ) {
@@ -180,6 +180,18 @@ impl World {
                 Ok(())
             }
         });
+    }
+
+    /// Empties a database, if it is there.
+    pub fn empty(&mut self, database: usize) {
+        let name = name_of(database);
+        if self.newest().contains_key(&name) {
+            self.change(|env, txn, state| {
+                env.empty_database_in(txn, &name)?;
+                state.insert(name.clone(), Arc::new(Rows::new()));
+                Ok(())
+            });
+        }
     }
 
     fn rename(&mut self, database: usize) {

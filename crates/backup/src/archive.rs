@@ -128,7 +128,7 @@ impl Archiver {
         }
         let shelf = &**self.repository.shelf();
         let nobody: &mut Hook<'_> = &mut |_| std::ops::ControlFlow::Continue(());
-        copy_head(&self.host, &from, bytes, (shelf, &name), &mut Meter::new(nobody))?;
+        copy_head(&self.host, &from, bytes, (shelf, &name), None, &mut Meter::new(nobody))?;
         self.proven(link, ends, &name)?;
         tracing::debug!(file = %name, %ends, "log file archived");
         Ok(())

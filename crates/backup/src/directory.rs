@@ -121,6 +121,20 @@ impl Shelf for Directory {
         self.host.vfs.sync_dir(parent(&path)).map_err(|error| failed("sync", error))
     }
 
+    fn space(&self) -> Result<Option<u64>, BackupError> {
+        // The root is made by the first file: until then the space is that above it.
+        for dir in self.root.ancestors() {
+            let failed =
+                |action, source| BackupError::io(action, dir.display().to_string(), source);
+            let there = dir.as_os_str().is_empty()
+                || self.host.vfs.exists(dir).map_err(|error| failed("look for", error))?;
+            if there {
+                return self.host.vfs.space(dir).map_err(|error| failed("measure", error));
+            }
+        }
+        Ok(None)
+    }
+
     fn lock(&self, mode: LockMode) -> Result<Option<Box<dyn FileLock>>, BackupError> {
         let path = self.root.join(LOCK);
         let lock = self.host.vfs.lock(&path, mode);

@@ -92,6 +92,25 @@ pub enum BackupError {
         /// Their numbers and dates.
         timelines: String,
     },
+    /// What was asked for means nothing.
+    #[error("{why}")]
+    Option {
+        /// What it is, and what would do.
+        why: String,
+    },
+    /// There is not enough space for what would be written.
+    #[error(
+        "{dir} has {available} bytes left, and {needed} are needed: nothing was written; give \
+         another directory, or make room"
+    )]
+    NoSpace {
+        /// Where.
+        dir: String,
+        /// Bytes that would be written, as far as that is known beforehand.
+        needed: u64,
+        /// Bytes that are left.
+        available: u64,
+    },
     /// The hook said stop.
     #[error("it was cancelled while {phase}; what was there before is as it was")]
     Cancelled {

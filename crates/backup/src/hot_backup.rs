@@ -4,7 +4,8 @@
 //! a copy that catastrophic recovery can bring to any moment from its end on. Must never change a
 //! byte of the home.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use campanile_format::control::Control;
 use campanile_format::planted::{self, Bug};
@@ -13,15 +14,18 @@ use campanile_format::{Features, FileId, Lsn, names};
 use campanile_vfs::{Host, LockMode};
 use campanile_wal::{ControlFile, LogPin, LogSet, WalError};
 
+use crate::chain::Link;
+use crate::copy_options::CopyOptions;
+use crate::copy_threads::copy_data_files;
+use crate::data_pages::{Tally, check_order};
 use crate::error::BackupError;
 use crate::log_copy::{LogOf, copy_logs};
 use crate::manifest::{
     Compression, FileEntry, MANIFEST_FORMAT, Manifest, join, label_bytes, label_entry,
 };
-use crate::page_copy::{Counts, check_order, copy_data_file};
 use crate::progress::{Hook, Meter};
-use crate::shelf::{Shelf, put_small};
-use crate::suspects::Suspects;
+use crate::shelf::{Shelf, check_space, put_small};
+use crate::throttle::Throttle;
 
 /// How often the owner of a home may come or go while it is looked for.
 const LOOKS: u32 = 5;
@@ -36,89 +40,163 @@ pub struct Copied {
     pub us: u64,
 }
 
-/// What the steps share.
-pub(crate) struct Copying<'a, 'h> {
-    pub host: &'a Host,
-    pub home: &'a Path,
-    pub shelf: &'a dyn Shelf,
-    pub prefix: &'a str,
-    pub control: Control,
-    pub page_bytes: usize,
-    pub meter: Meter<'h>,
-    pub suspects: Suspects,
-    pub counts: Counts,
-    /// The latest change that any copied page shows.
-    pub highest: Lsn,
+/// What is to be copied, to where, and how.
+#[derive(Clone, Debug)]
+pub struct CopyOrder {
+    /// Who copies.
+    pub host: Host,
+    /// The home.
+    pub home: PathBuf,
+    /// The shelf that the copy comes to.
+    pub shelf: Arc<dyn Shelf>,
+    /// In front of the names of its files there; may be empty.
+    pub prefix: String,
+    /// Packing, threads, pace.
+    pub options: CopyOptions,
+    /// What the copy is an increment of; `None`: everything is copied.
+    pub base: Option<Link>,
 }
 
-/// Copies the home to `shelf` under `prefix`, while its owner goes on.
-pub fn hot_copy(
-    host: &Host,
-    home: &Path,
-    shelf: &dyn Shelf,
-    prefix: &str,
-    hook: &mut Hook<'_>,
-) -> Result<Copied, BackupError> {
+/// What the threads of a backup share. Nothing in it changes.
+pub(crate) struct Task {
+    pub host: Host,
+    pub home: PathBuf,
+    pub shelf: Arc<dyn Shelf>,
+    pub prefix: String,
+    pub options: CopyOptions,
+    pub base: Option<Link>,
+    pub control: Control,
+    pub page_bytes: usize,
+    pub throttle: Throttle,
+}
+
+impl Task {
+    /// Pages changed from here on are copied. Not from the base's end on: its pages were read
+    /// between its label and its end, and may lack what was changed meanwhile (B15).
+    pub fn since(&self) -> Lsn {
+        match &self.base {
+            None => Lsn::NONE,
+            Some(base) if planted::is(Bug::IncrementSinceEnd) => base.manifest.end(),
+            Some(base) => base.manifest.redo(),
+        }
+    }
+}
+
+/// Copies the home to the shelf, while its owner goes on.
+pub fn hot_copy(order: &CopyOrder, hook: &mut Hook<'_>) -> Result<Copied, BackupError> {
+    order.options.check()?;
+    let (host, home) = (&order.host, order.home.as_path());
     let (began, started_us) = (host.clock.monotonic_us(), host.clock.now_us());
     let _pin = LogPin::take(host, &home.join(names::LOG_DIR))?;
     let control = read_control(host, home)?;
     let log = LogOf { host, home, environment: control.environment, timeline: control.timeline };
     let first = first_needed(&log.open()?, &control)?;
     tracing::info!(home = %home.display(), redo = %control.redo, "hot backup begins");
-    let mut copying = Copying {
-        host,
-        home,
-        shelf,
-        prefix,
-        control,
-        page_bytes: control.page_bytes as usize,
-        meter: Meter::new(hook),
-        suspects: Suspects::default(),
-        counts: Counts::default(),
-        highest: Lsn::NONE,
-    };
+    let task = Arc::new(task(order, &control)?);
+    let mut meter = Meter::new(hook);
     let early = match planted::is(Bug::BackupEndTooEarly) {
         true => Some(log.end_now(control.redo, control.durable)?),
         false => None,
     };
-    let mut files = copy_data(&mut copying)?;
+    let (mut files, mut tally) = copy_data(&task, &log, first, &mut meter)?;
     let (end, last_time_us) = match early {
         Some(end) => end,
         None => log.end_now(control.redo, control.durable)?,
     };
     if early.is_none() {
-        check_order(copying.highest, end)?;
+        check_order(tally.highest, end)?;
     }
-    std::mem::take(&mut copying.suspects).explain(&log.open()?, control.redo, end)?;
-    files.extend(copy_logs(&log, first, end, (shelf, prefix), &mut copying.meter)?);
+    std::mem::take(&mut tally.suspects).explain(&log.open()?, control.redo, end)?;
+    let to = (&*order.shelf, order.prefix.as_str());
+    files.extend(copy_logs(&log, first, end, to, Some(&task.throttle), &mut meter)?);
     still_the_same(host, home, &control)?;
-    let label = label(&control, end, end);
-    let bytes = label_bytes(&label);
-    put_small(shelf, &join(prefix, names::CONTROL), &bytes)?;
+    let bytes = label_bytes(&label(&control, end, end));
+    put_small(&*order.shelf, &join(&order.prefix, names::CONTROL), &bytes)?;
     files.push(label_entry(&bytes));
+    let last_time_us = last_time_us.max(control.time_us);
     let manifest = Manifest {
-        format: MANIFEST_FORMAT,
-        environment: control.environment.to_string(),
-        timeline: control.timeline.0,
-        base: None,
-        since: Lsn::NONE.to_string(),
-        compression: Compression::None,
-        page_bytes: control.page_bytes,
-        started_us,
-        finished_us: host.clock.now_us(),
-        checkpoint: control.checkpoint.to_string(),
-        redo: control.redo.to_string(),
         first: first.to_string(),
         end: end.to_string(),
-        last_time_us: last_time_us.max(control.time_us),
-        pages: copying.counts.pages,
-        pages_read_again: copying.counts.read_again,
+        started_us,
+        finished_us: host.clock.now_us(),
+        last_time_us,
+        pages: tally.pages,
+        pages_read_again: tally.read_again,
         files,
+        ..task.manifest()
     };
-    manifest.write(shelf, prefix)?;
+    manifest.write(&*order.shelf, &order.prefix)?;
     let us = host.clock.monotonic_us().saturating_sub(began);
-    tracing::info!(end = %end, bytes = manifest.bytes(), us, "hot backup is complete");
+    tracing::info!(end = %end, bytes = manifest.stored_bytes(), us, "hot backup is complete");
     Ok(Copied { manifest, us })
+}
+
+/// The task, if the base fits the home.
+fn task(order: &CopyOrder, control: &Control) -> Result<Task, BackupError> {
+    let task = Task {
+        host: order.host.clone(),
+        home: order.home.clone(),
+        shelf: Arc::clone(&order.shelf),
+        prefix: order.prefix.clone(),
+        options: order.options,
+        base: order.base.clone(),
+        control: *control,
+        page_bytes: control.page_bytes as usize,
+        throttle: Throttle::new(&order.host, order.options.max_rate),
+    };
+    if let Some(base) = &task.base {
+        fits(base, control)?;
+    }
+    Ok(task)
+}
+
+/// Refuses a base that is not an earlier state of this home in this history.
+pub(crate) fn fits(base: &Link, control: &Control) -> Result<(), BackupError> {
+    let (name, manifest) = (&base.name, &base.manifest);
+    let refuse = |why: String| {
+        let why = format!("backup {name} cannot be the base: {why}; make a full backup");
+        Err(BackupError::NoBackup { why })
+    };
+    if manifest.environment != control.environment.to_string() {
+        return refuse(format!("it is of environment {}", manifest.environment));
+    }
+    if manifest.timeline != control.timeline.0 {
+        let (theirs, ours) = (manifest.timeline, control.timeline);
+        return refuse(format!("it is of timeline {theirs}, the home is of timeline {ours}"));
+    }
+    if manifest.page_bytes != control.page_bytes {
+        return refuse(format!("its pages have {} bytes", manifest.page_bytes));
+    }
+    if manifest.redo() > control.redo {
+        let (theirs, ours) = (manifest.redo(), control.redo);
+        return refuse(format!("it is newer ({theirs}) than the home ({ours})"));
+    }
+    Ok(())
+}
+
+impl Task {
+    /// What the manifest says before anything is copied.
+    fn manifest(&self) -> Manifest {
+        Manifest {
+            format: MANIFEST_FORMAT,
+            environment: self.control.environment.to_string(),
+            timeline: self.control.timeline.0,
+            base: self.base.as_ref().map(|base| base.name.clone()),
+            since: self.since().to_string(),
+            compression: self.options.compression,
+            page_bytes: self.control.page_bytes,
+            started_us: 0,
+            finished_us: 0,
+            checkpoint: self.control.checkpoint.to_string(),
+            redo: self.control.redo.to_string(),
+            first: String::new(),
+            end: String::new(),
+            last_time_us: 0,
+            pages: 0,
+            pages_read_again: 0,
+            files: Vec::new(),
+        }
+    }
 }
 
 /// The label: the control file as it was before the first page; where the copy is complete, and
@@ -173,11 +251,16 @@ pub fn first_needed(logs: &LogSet, control: &Control) -> Result<Lsn, WalError> {
     Ok(first)
 }
 
-/// Copies all data files.
-fn copy_data(copying: &mut Copying<'_, '_>) -> Result<Vec<FileEntry>, BackupError> {
-    let dir = copying.home.join(names::DATA_DIR);
+/// Copies all data files, if there is space for them and for the log.
+fn copy_data(
+    task: &Arc<Task>,
+    log: &LogOf<'_>,
+    first: Lsn,
+    meter: &mut Meter<'_>,
+) -> Result<(Vec<FileEntry>, Tally), BackupError> {
+    let dir = task.home.join(names::DATA_DIR);
     let failed = |action, source| BackupError::io(action, dir.display().to_string(), source);
-    let names = match copying.host.vfs.list(&dir) {
+    let names = match task.host.vfs.list(&dir) {
         Ok(names) => names,
         // A new environment that has not made its first database.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -189,15 +272,15 @@ fn copy_data(copying: &mut Copying<'_, '_>) -> Result<Vec<FileEntry>, BackupErro
     let mut total = 0;
     for file in &files {
         let path = dir.join(names::data_file(*file));
-        let opened = copying.host.vfs.open(&path, campanile_vfs::Open::Read);
+        let opened = task.host.vfs.open(&path, campanile_vfs::Open::Read);
         total += opened.and_then(|file| file.len()).unwrap_or_default();
     }
-    copying.meter.phase("copying data files", total)?;
-    let mut entries = Vec::new();
-    for file in files {
-        entries.extend(copy_data_file(copying, file)?);
-    }
-    Ok(entries)
+    // How much is left of what is packed, or was changed, nobody knows beforehand.
+    let whole = task.base.is_none() && task.options.compression == Compression::None;
+    let needed = if whole { total } else { 0 };
+    check_space(&*task.shelf, needed + log.bytes_from(first, task.control.durable)?)?;
+    meter.phase("copying data files", total)?;
+    copy_data_files(task, files, meter)
 }
 
 /// A home that was restored over while it was copied is another one.

@@ -14,9 +14,12 @@ use crate::error::BackupError;
 use crate::manifest::{FileEntry, join};
 use crate::progress::Meter;
 use crate::shelf::Shelf;
+use crate::throttle::Throttle;
 
 /// Log files are read in pieces of this.
 const PIECE_BYTES: u64 = 1 << 20;
+/// And in smaller ones when they are read slowly.
+const LOG_PIECE_BYTES_MIN: u64 = 4096;
 /// A bad spot that stays where it is so many times is damage.
 const ATTEMPTS: u32 = 20;
 const PAUSE_US: u64 = 5_000;
@@ -33,6 +36,17 @@ impl LogOf<'_> {
     pub fn open(&self) -> Result<LogSet, WalError> {
         let dir = self.home.join(names::LOG_DIR);
         LogSet::open(&self.host.vfs, &dir, self.environment, self.timeline)
+    }
+
+    /// Bytes of the log from `first` on, as far as it was durable: what a copy takes at least.
+    pub fn bytes_from(&self, first: Lsn, durable: Lsn) -> Result<u64, WalError> {
+        let chain = self.open()?.chain(first)?;
+        let ends = chain.iter().map(|link| match link.ends {
+            Some(ends) => u64::from(ends.offset()),
+            None if link.number == durable.file() => u64::from(durable.offset()),
+            None => 0,
+        });
+        Ok(ends.sum())
     }
 
     /// The end of the log now, and the latest time before it. Everything that was durable when
@@ -95,6 +109,7 @@ pub(crate) fn copy_logs(
     first: Lsn,
     end: Lsn,
     to: (&dyn Shelf, &str),
+    pace: Option<&Throttle>,
     meter: &mut Meter<'_>,
 ) -> Result<Vec<FileEntry>, BackupError> {
     let chain = log.open()?.chain(first)?;
@@ -110,7 +125,7 @@ pub(crate) fn copy_logs(
         let from = log.home.join(names::LOG_DIR).join(names::log_file(number));
         let name = format!("{}/{}", names::LOG_DIR, names::log_file(number));
         let bytes = u64::from(ends.offset());
-        let crc32 = copy_head(log.host, &from, bytes, (to.0, &join(to.1, &name)), meter)?;
+        let crc32 = copy_head(log.host, &from, bytes, (to.0, &join(to.1, &name)), pace, meter)?;
         entries.push(FileEntry::plain(name, bytes, crc32));
     }
     Ok(entries)
@@ -122,6 +137,7 @@ pub(crate) fn copy_head(
     from: &Path,
     bytes: u64,
     to: (&dyn Shelf, &str),
+    pace: Option<&Throttle>,
     meter: &mut Meter<'_>,
 ) -> Result<u32, BackupError> {
     let failed = |action, source| BackupError::io(action, from.display().to_string(), source);
@@ -130,8 +146,12 @@ pub(crate) fn copy_head(
     let mut crc = crc32fast::Hasher::new();
     let mut piece = Vec::new();
     let mut at = 0;
+    let most = pace.map_or(PIECE_BYTES, |pace| pace.piece(LOG_PIECE_BYTES_MIN, PIECE_BYTES));
     while at < bytes {
-        piece.resize(PIECE_BYTES.min(bytes - at) as usize, 0);
+        piece.resize(most.min(bytes - at) as usize, 0);
+        if let Some(pace) = pace {
+            pace.wait(piece.len() as u64, || meter.add(0))?;
+        }
         file.read_exact_at(&mut piece, at).map_err(|error| failed("read", error))?;
         crc.update(&piece);
         put.write(&piece)?;

@@ -159,6 +159,28 @@ impl Manifest {
         self.files.iter().map(|file| file.on_shelf().bytes).sum()
     }
 
+    /// The name in the backup of what is stored of a file. What is not stored as it is has
+    /// another name, so that nobody takes it for the file.
+    #[must_use]
+    pub fn stored_name(&self, file: &FileEntry) -> String {
+        Manifest::name_stored(file, self.packing_of(file))
+    }
+
+    pub(crate) fn name_stored(file: &FileEntry, packing: Compression) -> String {
+        let increment = if file.pages.is_some() { ".inc" } else { "" };
+        let packed = match packing {
+            Compression::None => "",
+            Compression::Zstd => ".zst",
+        };
+        format!("{}{increment}{packed}", file.name)
+    }
+
+    /// How a file is packed: only data files are.
+    pub(crate) fn packing_of(&self, file: &FileEntry) -> Compression {
+        let data = file.name.strip_prefix(names::DATA_DIR).is_some_and(|n| n.starts_with('/'));
+        if data { self.compression } else { Compression::None }
+    }
+
     /// The entry of a file.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<&FileEntry> {

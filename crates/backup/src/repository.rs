@@ -14,10 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
 use crate::error::BackupError;
-use crate::hot_backup::{Copied, hot_copy, read_control};
 use crate::log_pool::LogPool;
 use crate::manifest::{MANIFEST, Manifest, join, read_label};
-use crate::progress::Hook;
 use crate::sealed::{seal, unseal};
 use crate::shelf::{Shelf, put_small, read_small};
 
@@ -59,6 +57,10 @@ impl Repository {
     pub fn in_directory(host: &Host, dir: &Path) -> Repository {
         let shelf = Arc::new(Directory::new(host, dir));
         Repository { host: host.clone(), shelf, shown: dir.display().to_string() }
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
     }
 
     /// The shelf that it is on.
@@ -111,23 +113,8 @@ impl Repository {
         Err(BackupError::Busy { dir: self.shown.clone() })
     }
 
-    /// Makes a backup of a home; returns its name too.
-    pub fn back_up(
-        &self,
-        home: &Path,
-        hook: &mut Hook<'_>,
-    ) -> Result<(String, Copied), BackupError> {
-        let control = read_control(&self.host, home)?;
-        self.claim(control.environment)?;
-        let _lock = self.lock(LockMode::Exclusive)?;
-        let name = self.free_name()?;
-        let prefix = format!("{BACKUPS}/{name}");
-        let copied = hot_copy(&self.host, home, &*self.shelf, &prefix, hook)?;
-        Ok((name, copied))
-    }
-
     /// A name for a backup that begins now. Two in one second are told apart.
-    fn free_name(&self) -> Result<String, BackupError> {
+    pub(crate) fn free_name(&self) -> Result<String, BackupError> {
         let now = Utc(self.host.clock.now_us()).compact();
         let taken = self.shelf.list(BACKUPS)?;
         let more = (2u32..).map(|count| format!("{now}_{count:02}"));

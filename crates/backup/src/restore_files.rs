@@ -15,15 +15,16 @@ use campanile_wal::ControlFile;
 use serde::{Deserialize, Serialize};
 
 use crate::archive_note::{remove_small, write_small};
+use crate::chain::Chain;
 use crate::directory::Directory;
 use crate::error::BackupError;
 use crate::gathered::GatheredLogs;
 use crate::manifest::{FileEntry, Manifest, join};
 use crate::progress::{Hook, Meter};
 use crate::sealed::seal;
-use crate::shelf::{Put, Shelf};
+use crate::shelf::{Put, Shelf, check_space};
 
-/// Files are copied in pieces of this.
+/// Log files are copied in pieces of this.
 const PIECE_BYTES: u64 = 1 << 20;
 
 /// What is being restored, for whoever finds the home before it is done.
@@ -42,10 +43,8 @@ pub struct RestoreNote {
 pub struct RestorePlan<'a> {
     /// Where the backup is.
     pub shelf: &'a dyn Shelf,
-    /// And under which name.
-    pub prefix: String,
-    /// What it is.
-    pub manifest: Manifest,
+    /// The backup, and those that it stands on.
+    pub chain: &'a Chain,
     /// Its label.
     pub label: Control,
     /// The log files on the way to the target.
@@ -60,17 +59,32 @@ impl RestorePlan<'_> {
     /// The data files, and the log files with how much of each is taken.
     fn parts(&self) -> (Vec<&FileEntry>, Vec<(u32, Option<u64>)>) {
         let data = format!("{}/", names::DATA_DIR);
-        let files = self.manifest.files.iter().filter(|file| file.name.starts_with(&data));
+        let files = self.manifest().files.iter().filter(|file| file.name.starts_with(&data));
         let (first, last) = (self.first.file(), self.stop.file());
         let numbers = self.logs.numbers().filter(|number| (first..=last).contains(number));
         let cut = |number| (number == last).then(|| u64::from(self.stop.offset()));
         (files.collect(), numbers.map(|number| (number, cut(number))).collect())
     }
 
-    /// Bytes that the restored home takes before replay.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.manifest.bytes()
+    fn manifest(&self) -> &Manifest {
+        &self.chain.newest().manifest
+    }
+
+    /// Refuses to begin if there is no space for the files in `home`. Replay may need more.
+    pub fn check_space(&self, host: &Host, home: &Path) -> Result<(), BackupError> {
+        if is_being_restored(host, home)? {
+            // What is there goes first; how much that gives back nobody knows.
+            return Ok(());
+        }
+        let (files, logs) = self.parts();
+        let mut needed: u64 = files.iter().map(|file| file.bytes).sum();
+        for (number, cut) in logs {
+            let Some((shelf, name)) = self.logs.place(number) else { continue };
+            let failed = |source| BackupError::io("measure", shelf.shown(name), source);
+            let len = shelf.open(name)?.len().map_err(failed)?;
+            needed += cut.map_or(len, |cut| cut.min(len));
+        }
+        check_space(&Directory::new(host, home), needed)
     }
 
     /// The environment.
@@ -138,12 +152,7 @@ pub fn write_files(
     let mut meter = Meter::new(hook);
     meter.phase("copying data files", files.iter().map(|file| file.bytes).sum())?;
     for file in files {
-        let from = join(&plan.prefix, &file.name);
-        let copied = copy(plan.shelf, &from, Some(file.bytes), (&target, &file.name), &mut meter)?;
-        if copied != (file.bytes, file.crc32) {
-            let why = "it is not what the manifest lists; restore from another backup".to_owned();
-            return Err(BackupError::Damaged { file: plan.shelf.shown(&from), why });
-        }
+        put_restored(plan, &file.name, &target, &mut meter)?;
     }
     meter.phase("copying log files", 0)?;
     for (number, cut) in logs {
@@ -182,14 +191,32 @@ fn clear(host: &Host, home: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Copies a file, or its first bytes; returns length and checksum of what was copied.
+/// Writes a data file as the backup restores it.
+fn put_restored(
+    plan: &RestorePlan<'_>,
+    name: &str,
+    target: &Directory,
+    meter: &mut Meter<'_>,
+) -> Result<(), BackupError> {
+    let mut from = plan.chain.open(plan.shelf, name)?;
+    let mut put = target.put(name)?;
+    let mut piece = Vec::new();
+    while from.next(&mut piece)? {
+        put.write(&piece)?;
+        meter.add(piece.len() as u64)?;
+    }
+    from.finish()?;
+    put.finish()
+}
+
+/// Copies a log file, or its first bytes.
 fn copy(
     shelf: &dyn Shelf,
     from: &str,
     bytes: Option<u64>,
     to: (&dyn Shelf, &str),
     meter: &mut Meter<'_>,
-) -> Result<(u64, u32), BackupError> {
+) -> Result<(), BackupError> {
     let failed = |source| BackupError::io("read", shelf.shown(from), source);
     let file = shelf.open(from)?;
     let there = file.len().map_err(failed)?;
@@ -199,16 +226,13 @@ fn copy(
         return Err(BackupError::Damaged { file: shelf.shown(from), why });
     }
     let mut put: Box<dyn Put + '_> = to.0.put(to.1)?;
-    let mut crc = crc32fast::Hasher::new();
     let (mut at, mut piece) = (0, Vec::new());
     while at < wanted {
         piece.resize(PIECE_BYTES.min(wanted - at) as usize, 0);
         file.read_exact_at(&mut piece, at).map_err(failed)?;
-        crc.update(&piece);
         put.write(&piece)?;
         at += piece.len() as u64;
         meter.add(piece.len() as u64)?;
     }
-    put.finish()?;
-    Ok((wanted, crc.finalize()))
+    put.finish()
 }

@@ -30,6 +30,11 @@ pub trait Shelf: Send + Sync + fmt::Debug {
     /// Removes a file. It is no error if it is not there.
     fn remove(&self, name: &str) -> Result<(), BackupError>;
 
+    /// Bytes that can still be put; `None` where nobody can tell.
+    fn space(&self) -> Result<Option<u64>, BackupError> {
+        Ok(None)
+    }
+
     /// Locks the shelf; `None` while somebody else has it in a way that forbids this.
     fn lock(&self, mode: LockMode) -> Result<Option<Box<dyn FileLock>>, BackupError>;
 
@@ -44,6 +49,16 @@ pub trait Put {
 
     /// Gives the file its name, durably.
     fn finish(self: Box<Self>) -> Result<(), BackupError>;
+}
+
+/// Refuses to begin what would not fit.
+pub(crate) fn check_space(shelf: &dyn Shelf, needed: u64) -> Result<(), BackupError> {
+    match shelf.space()? {
+        Some(available) if available < needed => {
+            Err(BackupError::NoSpace { dir: shelf.shown(""), needed, available })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Reads a small file whole.

@@ -22,6 +22,11 @@ impl Suspects {
         self.pages.insert(page);
     }
 
+    /// Takes in those of another thread.
+    pub fn merge(&mut self, other: Suspects) {
+        self.pages.extend(other.pages);
+    }
+
     /// Reads the log for what replay would do to them; an error names the first that stays.
     pub fn explain(mut self, logs: &LogSet, redo: Lsn, end: Lsn) -> Result<(), BackupError> {
         if !self.pages.is_empty() {

@@ -64,7 +64,7 @@ pub fn update_copy(
         return place("is newer than the home: was an older state of the home restored?");
     }
     let mut meter = Meter::new(hook);
-    let added = copy_logs(&log, from, end, (&shelf, ""), &mut meter)?;
+    let added = copy_logs(&log, from, end, (&shelf, ""), None, &mut meter)?;
     let bytes = label_bytes(&label(&copy, copy.clean_end.unwrap_or(copy.durable), end));
     put_small(&shelf, names::CONTROL, &bytes)?;
     let control_entry = label_entry(&bytes);

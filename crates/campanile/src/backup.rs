@@ -24,14 +24,16 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use campanile_backup::{ArchiveNote, Archiver, Directory, Manifest, Repository};
-use campanile_format::{Timeline, Utc, names};
+use campanile_backup::{ArchiveNote, Archiver, CopyOptions, CopyOrder, Directory, Repository};
+use campanile_format::{Timeline, names};
 use campanile_vfs::Host;
 use campanile_wal::{ControlFile, LogPin, LogSet};
-use serde::Serialize;
 
 pub use campanile_backup::Lag;
+
+pub use crate::backup_options::{BackupOptions, BackupPart, BackupReport, Compression};
 
 pub use crate::backup_catalog::{BackupEntry, Catalog, Window, catalog, catalog_on};
 
@@ -39,62 +41,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Progress;
 use crate::{Lsn, causes, owner};
 
-/// A backup that was made, or updated.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct BackupReport {
-    /// Its name in the repository; empty for a copy in a directory.
-    pub name: String,
-    /// Where it is.
-    pub directory: String,
-    /// The environment.
-    pub environment: String,
-    /// Its history.
-    pub timeline: u32,
-    /// Where replay will begin.
-    pub redo: String,
-    /// The log in it begins here.
-    pub first: String,
-    /// The earliest position that it can be restored to.
-    pub end: String,
-    /// The latest time in its log.
-    pub last_time: String,
-    /// Files in it.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Pages that were checked.
-    pub pages: u64,
-    /// Pages that were read again because their owner was writing them.
-    pub pages_read_again: u64,
-    /// When it was begun.
-    pub started: String,
-    /// How long it took.
-    pub seconds: f64,
-}
-
-impl BackupReport {
-    fn of(name: &str, directory: &Path, manifest: &Manifest, us: u64) -> BackupReport {
-        BackupReport {
-            name: name.to_owned(),
-            directory: directory.display().to_string(),
-            environment: manifest.environment.clone(),
-            timeline: manifest.timeline,
-            redo: manifest.redo.clone(),
-            first: manifest.first.clone(),
-            end: manifest.end.clone(),
-            last_time: Utc(manifest.last_time_us).to_string(),
-            files: manifest.files.len() as u64,
-            bytes: manifest.bytes(),
-            pages: manifest.pages,
-            pages_read_again: manifest.pages_read_again,
-            started: Utc(manifest.started_us).to_string(),
-            seconds: us as f64 / 1e6,
-        }
-    }
-}
-
-/// Makes a full backup of `home` in `repository`, which is made if it is not there.
+/// Makes a full backup of `home` in `repository`, which is made if it is not there: what
+/// [`BackupOptions`] do by default.
 ///
 /// The home may be in use: its owner goes on, and gives up no log files meanwhile. A home whose
 /// owner died is refused: recover it first.
@@ -113,13 +61,7 @@ pub fn back_up_on(
     repository: &Path,
     progress: &Progress,
 ) -> Result<BackupReport> {
-    // Not a home at all: said before the log is pinned.
-    ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
-    let shelves = Repository::in_directory(host, repository);
-    let made = shelves.back_up(home, &mut hook(progress));
-    let (name, copied) = made.map_err(causes::backup)?;
-    let directory = repository.join(shelves.prefix(&name));
-    Ok(BackupReport::of(&name, &directory, &copied.manifest, copied.us))
+    BackupOptions::new().progress(progress.clone()).run_on(host, home, repository)
 }
 
 /// Copies `home`, which may be in use, into the empty or missing directory `target`: what
@@ -153,8 +95,15 @@ pub fn hot_copy_on(
         );
         return Err(Error::new(ErrorKind::AlreadyExists, what));
     }
-    let shelf = Directory::new(host, target);
-    let copied = campanile_backup::hot_copy(host, home, &shelf, "", &mut hook(progress));
+    let order = CopyOrder {
+        host: host.clone(),
+        home: home.to_owned(),
+        shelf: Arc::new(Directory::new(host, target)),
+        prefix: String::new(),
+        options: CopyOptions::default(),
+        base: None,
+    };
+    let copied = campanile_backup::hot_copy(&order, &mut hook(progress));
     let copied = copied.map_err(causes::backup)?;
     Ok(BackupReport::of("", target, &copied.manifest, copied.us))
 }

@@ -69,9 +69,10 @@ fn kind_of_backup(error: &BackupError) -> ErrorKind {
         BackupError::NeedsRecovery { .. } | BackupError::BackupCopy { .. } => {
             ErrorKind::NeedsRecovery
         }
-        BackupError::Place { .. } | BackupError::SeveralTimelines { .. } => {
-            ErrorKind::InvalidArgument
-        }
+        BackupError::Place { .. }
+        | BackupError::SeveralTimelines { .. }
+        | BackupError::Option { .. } => ErrorKind::InvalidArgument,
+        BackupError::NoSpace { .. } => ErrorKind::Io,
         BackupError::Busy { .. } => ErrorKind::Locked,
         BackupError::Changed { .. } => ErrorKind::Busy,
         BackupError::NoBackup { .. } => ErrorKind::NotFound,

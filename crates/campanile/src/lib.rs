@@ -4,6 +4,7 @@
 mod activity;
 pub mod backup;
 mod backup_catalog;
+mod backup_options;
 mod catalog;
 mod catalog_history;
 mod causes;

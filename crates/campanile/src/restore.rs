@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_backup::{
-    Directory, GatheredLogs, LogPool, Manifest, Repository, RestoreNote, RestorePlan, Shelf,
-    write_files,
+    BackupError, Chain, Directory, GatheredLogs, LogPool, Manifest, Repository, RestoreNote,
+    RestorePlan, Shelf, write_files,
 };
 use campanile_format::control::Control;
 use campanile_format::planted::{self, Bug};
@@ -113,11 +113,13 @@ impl RestoreOptions {
         let _stays = shelves.lock(LockMode::Shared).map_err(causes::backup)?;
         let chosen = self.choose(host, &shelves, &environment)?;
         RestoreNote::check_empty(host, home).map_err(causes::backup)?;
+        let plan = chosen.plan(&shelves);
+        plan.check_space(host, home).map_err(causes::backup)?;
         let mut report = chosen.report(repository, home, &self.target);
         if self.dry_run {
             return Ok(report);
         }
-        self.write(host, &shelves, home, &chosen, &report)?;
+        self.write(host, home, &plan, &report)?;
         report.recovery = Some(self.replay(host, home, &chosen)?);
         report.dry_run = false;
         Ok(report)
@@ -142,8 +144,8 @@ impl RestoreOptions {
         let tip = pool.choose(self.timeline.map(Timeline)).map_err(causes::backup)?;
         bases.reverse();
         let mut refused = None;
-        for (manifest, name) in bases {
-            match self.weigh(shelves, &pool, tip, &name, manifest)? {
+        for (_, name) in bases {
+            match self.weigh(shelves, &pool, tip, &name)? {
                 Ok(chosen) => return Ok(chosen),
                 Err(error) => refused = Some(closer(refused, error)),
             }
@@ -158,10 +160,16 @@ impl RestoreOptions {
         pool: &LogPool,
         tip: Timeline,
         name: &str,
-        manifest: Manifest,
     ) -> Result<Result<Chosen, Error>> {
+        let chain = match Chain::of(shelves, name) {
+            Ok(chain) => chain,
+            // It needs a backup that is not there: an older one may do.
+            Err(error @ BackupError::NoBackup { .. }) => return Ok(Err(causes::backup(error))),
+            Err(error) => return Err(causes::backup(error)),
+        };
         let label = shelves.label(name).map_err(causes::backup)?;
-        let line = pool.line_for(tip, label.timeline, manifest.first().file());
+        let first = chain.newest().manifest.first();
+        let line = pool.line_for(tip, label.timeline, first.file());
         let line = line.map_err(causes::backup)?;
         let logs = line.logs(label.environment).map_err(causes::wal)?;
         let found = match examine(&logs, &label, &self.target) {
@@ -170,8 +178,7 @@ impl RestoreOptions {
             }
             found => found.map_err(causes::recovery),
         };
-        let name = name.to_owned();
-        Ok(found.map(|reach| Chosen { name, manifest, label, line, reach, tip }))
+        Ok(found.map(|reach| Chosen { chain, label, line, reach, tip }))
     }
 
     /// There is a gap in the log, or damage: what lies before it can still be reached.
@@ -221,9 +228,8 @@ impl RestoreOptions {
     fn write(
         &self,
         host: &Host,
-        shelves: &Repository,
         home: &Path,
-        chosen: &Chosen,
+        plan: &RestorePlan<'_>,
         report: &RestoreReport,
     ) -> Result<()> {
         start::make_home(host, home)?;
@@ -232,20 +238,11 @@ impl RestoreOptions {
         RestoreNote::check_empty(host, home).map_err(causes::backup)?;
         let note = RestoreNote {
             repository: report.repository.clone(),
-            backup: chosen.name.clone(),
+            backup: report.backup.clone(),
             target: self.target.to_string(),
         };
         note.begin(host, home).map_err(causes::backup)?;
-        let plan = RestorePlan {
-            shelf: &**shelves.shelf(),
-            prefix: shelves.prefix(&chosen.name),
-            manifest: chosen.manifest.clone(),
-            label: chosen.label,
-            logs: &chosen.line,
-            first: chosen.reach.first,
-            stop: chosen.reach.stop.at,
-        };
-        let written = write_files(host, home, &plan, &mut backup::hook(&self.progress));
+        let written = write_files(host, home, plan, &mut backup::hook(&self.progress));
         written.map_err(causes::backup)
     }
 
@@ -279,8 +276,7 @@ fn shown(commit: CommitAt) -> String {
 
 /// What was decided.
 struct Chosen {
-    name: String,
-    manifest: Manifest,
+    chain: Chain,
     label: Control,
     line: GatheredLogs,
     reach: Reach,
@@ -288,6 +284,17 @@ struct Chosen {
 }
 
 impl Chosen {
+    fn plan<'a>(&'a self, shelves: &'a Repository) -> RestorePlan<'a> {
+        RestorePlan {
+            shelf: &**shelves.shelf(),
+            chain: &self.chain,
+            label: self.label,
+            logs: &self.line,
+            first: self.reach.first,
+            stop: self.reach.stop.at,
+        }
+    }
+
     fn report(&self, repository: &Path, home: &Path, target: &Target) -> RestoreReport {
         let (stop, reach) = (self.reach.stop, &self.reach);
         let files = self.line.numbers();
@@ -295,7 +302,8 @@ impl Chosen {
         RestoreReport {
             repository: repository.display().to_string(),
             home: home.display().to_string(),
-            backup: self.name.clone(),
+            backup: self.chain.newest().name.clone(),
+            stands_on: self.chain.links().skip(1).map(|link| link.name.clone()).collect(),
             timeline: self.tip.0,
             target: target.to_string(),
             stop: stop.at,
@@ -305,7 +313,7 @@ impl Chosen {
             log_end: reach.end.end,
             log_last_time: Utc(reach.end.last_time_us).to_string(),
             log_files: files.filter(|number| needed.contains(number)).count() as u64,
-            bytes: self.manifest.bytes(),
+            bytes: self.chain.newest().manifest.bytes(),
             dry_run: true,
             recovery: None,
         }
@@ -322,6 +330,8 @@ pub struct RestoreReport {
     pub home: String,
     /// The backup it began with.
     pub backup: String,
+    /// If that is an increment: the backups that it stands on, newest first; the last one is full.
+    pub stands_on: Vec<String>,
     /// The history that was followed.
     pub timeline: u32,
     /// What was asked for.
@@ -356,6 +366,9 @@ impl fmt::Display for RestoreReport {
         let none = || "none".to_owned();
         let verb = if self.dry_run { "would restore" } else { "restored" };
         writeln!(f, "{verb} backup {} into {}", self.backup, self.home)?;
+        if !self.stands_on.is_empty() {
+            writeln!(f, "  stands on {}", self.stands_on.join(", "))?;
+        }
         writeln!(f, "  target    {}", self.target)?;
         writeln!(f, "  stop      {} on timeline {}", self.stop, self.timeline)?;
         writeln!(f, "  last in   {}", self.last_commit.clone().unwrap_or_else(none))?;
@@ -403,6 +416,7 @@ pub fn catastrophic_on(
         );
         return Err(Error::new(ErrorKind::NeedsRecovery, what));
     }
+    campanile_backup::must_be_whole(host, home).map_err(causes::backup)?;
     bring_up(host, home, options, target, || Ok(()))
 }
 
@@ -410,6 +424,7 @@ pub fn catastrophic_on(
 pub fn examine_copy(home: impl AsRef<Path>, target: &Target) -> Result<CopyReach> {
     let (host, home) = (Host::os(), home.as_ref());
     let label = ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
+    campanile_backup::must_be_whole(&host, home).map_err(causes::backup)?;
     if label.features.required & Features::BACKUP_COPY == 0 {
         let (home, target) = (home.display().to_string(), target.to_string());
         return Err(causes::recovery(RecoveryError::NotABackup { home, target }));

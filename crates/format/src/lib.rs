@@ -16,6 +16,7 @@ mod features;
 pub mod frame;
 pub mod header;
 mod ids;
+pub mod increment;
 pub mod limits;
 pub mod log_file;
 pub mod map;

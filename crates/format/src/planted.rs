@@ -52,6 +52,10 @@ bugs! {
     BackupEndTooEarly,
     /// A hot backup takes pages without looking at their checksums.
     BackupPagesUnchecked,
+    /// An increment begins at the end of its base, not where replay of the base would.
+    IncrementSinceEnd,
+    /// An increment does not say that a page was never written.
+    IncrementWithoutZeroMarks,
     /// A restore replays from the newest checkpoint in the logs, not from the backup's label.
     RestoreFromNewestCheckpoint,
     /// A restore goes one record further than it was told.

@@ -38,6 +38,13 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// directories too.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Bytes that whoever runs this may still write below the directory `dir`, which exists;
+    /// `None` where nobody can tell. Others may take them at any moment.
+    fn space(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let _ = dir;
+        Ok(None)
+    }
+
     /// Locks the file at `path`, making it if it is missing, without waiting.
     ///
     /// `None`: somebody else holds it, in this process or in another. Dropping the lock, or the

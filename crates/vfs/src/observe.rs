@@ -120,6 +120,11 @@ impl Vfs for Observed {
         self.call(CallKind::SyncDir, dir, || self.inner.sync_dir(dir), nothing)
     }
 
+    /// Not a call that anything depends on: nobody is told.
+    fn space(&self, dir: &Path) -> io::Result<Option<u64>> {
+        self.inner.space(dir)
+    }
+
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Option<Box<dyn FileLock>>> {
         let taken = |lock: &Option<_>| u64::from(lock.is_some());
         self.call(CallKind::Lock, path, || self.inner.lock(path, mode), taken)

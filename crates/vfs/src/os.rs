@@ -98,6 +98,12 @@ impl Vfs for OsVfs {
         fs::metadata(here(dir)).map(|_| ()).map_err(|e| at(dir, "sync directory", e))
     }
 
+    #[cfg(target_os = "linux")]
+    fn space(&self, dir: &Path) -> io::Result<Option<u64>> {
+        let found = rustix::fs::statvfs(here(dir)).map_err(|e| at(dir, "measure", e.into()))?;
+        Ok(Some(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Option<Box<dyn FileLock>>> {
         let file = open_options(Open::OpenOrCreate).open(path).map_err(|e| at(path, "open", e))?;
         let taken = match mode {

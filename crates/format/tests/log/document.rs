@@ -65,6 +65,7 @@ fn magics_are_the_ones_written_down() {
         ("log-file", samples::log_file_header().encode()),
         ("control", samples::control().encode()),
         ("double-write", samples::batch().encode()),
+        ("increment", samples::increment().encode()),
     ] {
         let magic = format!("`{}`", std::str::from_utf8(&bytes[..8]).unwrap());
         assert!(layout(table)[0].2.contains(&magic), "{table}: {magic}");

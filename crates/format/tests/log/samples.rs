@@ -6,6 +6,7 @@ use campanile_format::catalog_row::CatalogRow;
 use campanile_format::control::Control;
 use campanile_format::double_write::{BatchEntry, BatchHeader};
 use campanile_format::frame::{self, LogIdentity};
+use campanile_format::increment::IncrementHeader;
 use campanile_format::log_file::LogFileHeader;
 use campanile_format::record::{
     Body, Checkpoint, FileAction, PageChange, Record, TxnEntry, TxnState, Undo,
@@ -221,6 +222,16 @@ pub fn control() -> Control {
         next_txn: TxnId(80),
         next_file: FileId(17),
         time_us: TIME_US,
+    }
+}
+
+pub fn increment() -> IncrementHeader {
+    IncrementHeader {
+        environment: ENVIRONMENT,
+        file: FileId(16),
+        page_bytes: 8192,
+        since: AT,
+        pages: 100,
     }
 }
 

@@ -1,8 +1,10 @@
 //! `db_hotbackup`: copies a home that may be in use into a directory, or brings a copy up to date.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use campanile::{Environment, ErrorKind, backup};
+use campanile::backup::{self, BackupReport};
+use campanile::{Environment, ErrorKind};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::arguments::{HomeArgs, JsonArgs, PasswordArgs, refuse};
@@ -23,22 +25,24 @@ struct HotBackupArgs {
     /// The directory of the copy: empty or missing; with -u, that of an earlier copy.
     #[arg(short = 'b', long = "backup", value_name = "DIR")]
     target: PathBuf,
-    /// Take a checkpoint first, so that less log has to be copied: for a home that nobody owns.
+    /// Take a checkpoint first and remove log files that recovery does not need, so that less has
+    /// to be copied: for a home that nobody owns. With an archive, what is not in it stays.
     #[arg(short = 'c', long = "checkpoint")]
     checkpoint: bool,
     /// Bring an earlier copy up to date by copying the log since.
     #[arg(short = 'u', long = "update")]
     update: bool,
-    /// Use the directories of DB_CONFIG. Accepted: a home keeps all its files in itself.
+    /// Use the directories that DB_CONFIG names: they must be the home's own.
     #[arg(short = 'D')]
-    _config: bool,
-    /// Data directory: a home has one, in itself.
-    #[arg(short = 'd', value_name = "DIR", hide = true)]
+    config: bool,
+    /// Data directory, absolute or relative to the home: it must be the home's own. All data
+    /// directories are copied, named or not. May be given more than once.
+    #[arg(short = 'd', value_name = "DIR", conflicts_with = "config")]
     data_dirs: Vec<PathBuf>,
-    /// Log directory: a home has one, in itself.
-    #[arg(short = 'l', value_name = "DIR", hide = true)]
+    /// Log directory, absolute or relative to the home: it must be the home's own.
+    #[arg(short = 'l', value_name = "DIR", conflicts_with = "config")]
     log_dir: Option<PathBuf>,
-    /// Say what was copied.
+    /// Say what is done, and list every file that was copied.
     #[arg(short = 'v', long = "verbose")]
     verbose: bool,
     #[command(flatten)]
@@ -56,12 +60,17 @@ With -u, log files written since are added to an earlier copy, again and again, 
 -c is run on it. If log files in between were used again, that is refused and the copy stays as it \
 is; an archive (db_archive --to) or a new copy helps.
 
-For copies with names, many generations and a catalog use `campanile backup`.";
+A home knows its own directories, so -D, -d and -l are not needed: they are held against what the \
+home says, and refused by name if they say something else. Directories and files of the copy are \
+for their owner only. Prepared transactions are in the copy, and stay prepared when it is recovered.
+
+For copies with names, many generations, increments, compression and a catalog use `campanile \
+backup`.";
 
 const EXAMPLES: &str = "\
 Examples:
   db_hotbackup -h /srv/shop -b /backup/monday
-  db_hotbackup -h /srv/shop -b /backup/monday -u
+  db_hotbackup -h /srv/shop -b /backup/monday -u -v
   db_recover -c -h /backup/monday";
 
 fn command() -> Command {
@@ -75,11 +84,13 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     let args =
         HotBackupArgs::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
     args.password.refuse()?;
-    let inside = "a home keeps its data and log files in itself: leave it out";
-    refuse(!args.data_dirs.is_empty(), "-d", inside)?;
-    refuse(args.log_dir.is_some(), "-l", inside)?;
+    own_directories(&args)?;
     if args.checkpoint {
-        take_checkpoint(&args)?;
+        take_checkpoint(&args, session)?;
+    }
+    if args.verbose {
+        let (home, verb) = (args.home.home.display(), if args.update { "log of " } else { "" });
+        session.line(format_args!("copying {verb}{home} to {}", args.target.display()))?;
     }
     let progress = session.progress(false);
     let report = match args.update {
@@ -90,6 +101,7 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
         session.json(&report)?;
     } else if args.verbose {
         let verb = if args.update { "brought up to date" } else { "copied" };
+        list(session, &report)?;
         session.line(format_args!("{verb}: {}", report.directory))?;
         describe(session, &report)?;
         session.line("run db_recover -c on the copy before it is used")?;
@@ -97,11 +109,26 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-fn take_checkpoint(args: &HotBackupArgs) -> Result<(), Failure> {
+fn list(session: &Session, report: &BackupReport) -> Result<(), Failure> {
+    for part in &report.parts {
+        session.line(format_args!("  {:>14}  {}", part.stored_bytes, part.name.display()))?;
+    }
+    Ok(())
+}
+
+fn take_checkpoint(args: &HotBackupArgs, session: &Session) -> Result<(), Failure> {
     match Environment::options().create(false).open(&args.home.home) {
         Ok(env) => {
-            env.checkpoint()?;
-            Ok(env.close()?)
+            let at = env.checkpoint()?;
+            env.close()?;
+            let removed = backup::remove_log_files(&args.home.home)?;
+            if args.verbose {
+                session.line(format_args!("checkpoint at {}", at.lsn))?;
+                for name in removed {
+                    session.line(format_args!("removed {name}: recovery does not need it"))?;
+                }
+            }
+            Ok(())
         }
         Err(error) if error.kind() == ErrorKind::Locked => Err(Failure::Refused(
             Exit::Locked,
@@ -109,4 +136,47 @@ fn take_checkpoint(args: &HotBackupArgs) -> Result<(), Failure> {
         )),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Holds the directories that were named against those of the home.
+fn own_directories(args: &HotBackupArgs) -> Result<(), Failure> {
+    let home = &args.home.home;
+    for dir in &args.data_dirs {
+        is_own(home, dir, "data", "-d")?;
+    }
+    if let Some(dir) = &args.log_dir {
+        is_own(home, dir, "log", "-l")?;
+    }
+    if !args.config {
+        return Ok(());
+    }
+    let text = match fs::read_to_string(home.join("DB_CONFIG")) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::io("reading DB_CONFIG", error)),
+    };
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("set_data_dir" | "add_data_dir"), Some(dir)) => {
+                is_own(home, Path::new(dir), "data", "-D: DB_CONFIG")?;
+            }
+            (Some("set_lg_dir"), Some(dir)) => {
+                is_own(home, Path::new(dir), "log", "-D: DB_CONFIG")?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A directory of the home, or the home itself, under which Berkeley DB keeps all of them.
+fn is_own(home: &Path, dir: &Path, kind: &str, option: &str) -> Result<(), Failure> {
+    let same = |own: PathBuf| match (fs::canonicalize(home.join(dir)), fs::canonicalize(own)) {
+        (Ok(named), Ok(own)) => named == own,
+        _ => false,
+    };
+    let own = same(home.join(kind)) || same(home.to_owned());
+    let why = format!("{} is not the home's {kind} directory: leave it out", dir.display());
+    refuse(!own, option, &why)
 }

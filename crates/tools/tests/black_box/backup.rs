@@ -89,8 +89,56 @@ fn a_hot_copy_needs_db_recover_c_and_can_be_updated_before() {
     assert!(shown.contains("alice") && shown.contains("bob"), "{shown}");
     let full = scratch.run("db_hotbackup", &["-b", &copy]).exits(6);
     assert!(full.err.contains("already"), "{}", full.err);
-    scratch.run("db_hotbackup", &["-b", "x", "-d", "data"]).exits(6);
+    let refused = scratch.run("db_hotbackup", &["-b", "x", "-d", "elsewhere"]).exits(6);
+    assert!(refused.err.contains("-d: elsewhere"), "{}", refused.err);
     scratch.run("db_recover", &["-t", "202601010000"]).exits(1);
+}
+
+#[test]
+fn the_homes_own_directories_may_be_named_for_a_hot_copy_and_others_are_refused() {
+    let scratch = Scratch::new();
+    put(&scratch, "alice", "100");
+    let copy = |name: &str, more: &[&str]| {
+        let target = text(scratch.path(name));
+        scratch.run("db_hotbackup", &[&["-v", "-b", &target], more].concat())
+    };
+    copy("one", &["-d", "data", "-l", "log"]).exits(0).says("data/data.0000000001");
+    copy("two", &["-D"]).exits(0).says("log/log.0000000001");
+    std::fs::write(scratch.path("home").join("DB_CONFIG"), "set_data_dir data\nset_lg_dir log\n")
+        .unwrap();
+    copy("three", &["-D"]).exits(0);
+    std::fs::write(scratch.path("home").join("DB_CONFIG"), "set_lg_dir /somewhere\n").unwrap();
+    let refused = copy("four", &["-D"]).exits(6);
+    assert!(refused.err.contains("/somewhere"), "{}", refused.err);
+    assert!(copy("five", &["-l", "/somewhere"]).exits(6).err.contains("-l"));
+    copy("six", &["-D", "-l", "log"]).exits(1);
+}
+
+#[test]
+fn increments_are_made_packed_and_restored_by_commands() {
+    let scratch = Scratch::new();
+    put(&scratch, "alice", "100");
+    let repository = text(scratch.path("safe"));
+    let back_up = |more: &[&str]| {
+        scratch.run("campanile", &[&["backup", "-r", &repository, "--json"], more].concat())
+    };
+    let full = back_up(&["-i"]).exits(0).out;
+    assert!(full.contains("\"base\": null"), "{full}");
+    put(&scratch, "bob", "50");
+    let second = back_up(&["--incremental", "--compress", "zstd", "--level", "9", "-j", "2"]);
+    let second = second.exits(0).out;
+    assert!(second.contains(".inc.zst"), "{second}");
+    put(&scratch, "carol", "10");
+    let plain = ["backup", "-r", &repository, "-i", "--max-rate", "50M"];
+    scratch.run("campanile", &plain).exits(0).says("stands on");
+    back_up(&["--base", "20200101_000000"]).exits(8);
+    back_up(&["--max-rate", "0"]).exits(1);
+    back_up(&["--level", "30"]).exits(1);
+    let other = text(scratch.path("other"));
+    let restore = ["restore", "-r", &repository, "-h", &other];
+    scratch.run("campanile", &restore).exits(0).says("stands on");
+    let shown = dump(&scratch, &other);
+    assert!(["alice", "bob", "carol"].iter().all(|name| shown.contains(name)), "{shown}");
 }
 
 #[test]

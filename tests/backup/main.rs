@@ -10,5 +10,6 @@ mod interleaved;
 mod moments;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+mod repair;
 mod restore;
 mod world;

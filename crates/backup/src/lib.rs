@@ -5,6 +5,7 @@
 
 mod archive;
 mod archive_note;
+mod bring_file;
 mod chain;
 mod copy_options;
 mod copy_threads;
@@ -33,6 +34,7 @@ mod update;
 
 pub use archive::{Archiver, Lag};
 pub use archive_note::ArchiveNote;
+pub use bring_file::bring_file;
 pub use chain::{Chain, Link, must_be_whole};
 pub use copy_options::CopyOptions;
 pub use directory::Directory;

@@ -102,6 +102,16 @@ impl Repository {
         put_small(&*self.shelf, IDENTITY, seal(&identity).as_bytes())
     }
 
+    /// Refuses the repository of another environment, or a directory that is none.
+    pub fn claimed_by(&self, environment: EnvironmentId) -> Result<(), BackupError> {
+        let theirs = self.environment()?;
+        if theirs == environment.to_string() {
+            return Ok(());
+        }
+        let why = format!("belongs to environment {theirs}, not to {environment}");
+        Err(BackupError::Place { dir: self.shown.clone(), why })
+    }
+
     /// Keeps others out, or with [`LockMode::Shared`] only those who change something.
     pub fn lock(&self, mode: LockMode) -> Result<Box<dyn FileLock>, BackupError> {
         for _ in 0..ATTEMPTS {

@@ -13,7 +13,9 @@ use campanile_txn::TxnError;
 pub enum TreeError {
     /// A page is not what the tree says it must be.
     #[error(
-        "{page} (page LSN {lsn}) is damaged: {what}; verify the database, then salvage or restore it"
+        "{page} (page LSN {lsn}) is damaged: {what}; verify the database, then rebuild it from a \
+         backup and the log (campanile repair --file {}), or salvage it",
+        page.file
     )]
     Corrupt {
         /// The page.

@@ -8,6 +8,7 @@
 use campanile_btree::Seek;
 use campanile_format::catalog_row::CatalogRow;
 use campanile_format::{FileId, names};
+use campanile_pagestore::StoreError;
 use campanile_txn::Access;
 
 use crate::causes;
@@ -69,10 +70,13 @@ pub(crate) fn find_usable(view: View<'_>, name: &str) -> Result<Row> {
     }
     let file = names::data_file(row.file);
     let what = format!(
-        "the data file of database {name:?} is missing ({}/{file}): restore it from a backup",
-        names::DATA_DIR
+        "the data file of database {name:?} is missing ({}/{file}): rebuild it from a backup and the \
+         log (campanile repair --file {})",
+        names::DATA_DIR,
+        row.file
     );
-    Err(Error::new(ErrorKind::Corrupt, what))
+    let lost = StoreError::NoSuchFile { file: row.file };
+    Err(Error::because(ErrorKind::Corrupt, what, lost))
 }
 
 /// All names and rows, in the order of the names.

@@ -13,7 +13,7 @@ use campanile_backup::ArchiveNote;
 use campanile_btree::Forest;
 use campanile_format::{EnvironmentId, FileId, names};
 use campanile_lock::LockOptions;
-use campanile_pagestore::StoreOptions;
+use campanile_pagestore::{StoreError, StoreOptions};
 use campanile_recovery::{
     OpenOptions, Opened, Outcome, Phase, RecoveryError, Target, catastrophic,
 };
@@ -70,7 +70,7 @@ pub(crate) fn start(host: Host, home: &Path, options: EnvironmentOptions) -> Res
 }
 
 /// A home that is being restored, or whose restore was cut short, is not one yet.
-fn refuse_unfinished(host: &Host, home: &Path) -> Result<()> {
+pub(crate) fn refuse_unfinished(host: &Host, home: &Path) -> Result<()> {
     if !campanile_backup::is_being_restored(host, home).map_err(causes::backup)? {
         return Ok(());
     }
@@ -240,12 +240,14 @@ fn make_own_files(txns: &Transactions, home: &Path) -> Result<()> {
     let Some((file, what)) = missing.first() else { return Ok(()) };
     if txns.next_file() > FileId::MIN_USER {
         let what = format!(
-            "the {what} of {} is missing ({}/{}): restore the file from a backup",
+            "the {what} of {} is missing ({}/{}): rebuild it from a backup and the log \
+             (campanile repair --file {file})",
             home.display(),
             names::DATA_DIR,
             names::data_file(*file)
         );
-        return Err(Error::new(ErrorKind::Corrupt, what));
+        let lost = StoreError::NoSuchFile { file: *file };
+        return Err(Error::because(ErrorKind::Corrupt, what, lost));
     }
     let mut txn = txns.begin(TxnOptions::default()).map_err(causes::txn)?;
     for (file, _) in missing {
@@ -255,7 +257,7 @@ fn make_own_files(txns: &Transactions, home: &Path) -> Result<()> {
     Ok(())
 }
 
-fn open_options(options: &EnvironmentOptions) -> OpenOptions {
+pub(crate) fn open_options(options: &EnvironmentOptions) -> OpenOptions {
     let mut transactions = TransactionsOptions::default();
     transactions.version_bytes = options.version_bytes;
     transactions.checkpoint_log_bytes = options.checkpoint_log_bytes;

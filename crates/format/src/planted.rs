@@ -64,6 +64,8 @@ bugs! {
     TimelineNotBranched,
     /// A gap in archived logs is stepped over.
     ArchiveGapSkipped,
+    /// A rebuilt data file lacks the last change that the log has of it.
+    RepairStopsOneRecordEarly,
     /// A log file counts as archived before its name is durable.
     ArchiveDirectorySyncSkipped,
     /// After an unclean end the log goes on in the old file, behind the torn tail.

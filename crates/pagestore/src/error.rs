@@ -22,8 +22,9 @@ pub type Result<T, E = StoreError> = std::result::Result<T, E>;
 pub enum StoreError {
     /// The page on disk is damaged. Other pages stay usable.
     #[error(
-        "{page} ({}) is damaged: {cause}; restore the file from a backup, or salvage it",
-        path.display()
+        "{page} ({}) is damaged: {cause}; rebuild it from a backup and the log (campanile repair \
+         --page {}:{}), or salvage the database",
+        path.display(), page.file, page.page
     )]
     Corrupt {
         /// The page.
@@ -35,7 +36,8 @@ pub enum StoreError {
     },
     /// The page was never written, or lies beyond the end of its file. Damage, unless the caller
     /// was only asking.
-    #[error("{page} was never written; if something points to it, verify the database")]
+    #[error("{page} was never written; if something points to it, its write was lost: verify the \
+             database, and rebuild the file (campanile repair --file {})", page.file)]
     NeverWritten {
         /// The page.
         page: PageId,
@@ -55,8 +57,8 @@ pub enum StoreError {
     },
     /// The data file was made in another environment.
     #[error(
-        "data file {file} ({}) belongs to environment {theirs}, this one is {ours}; move it away \
-         and put the right file in its place",
+        "data file {file} ({}) belongs to environment {theirs}, this one is {ours}; rebuild \
+         the right one from a backup and the log (campanile repair --file {file})",
         path.display()
     )]
     Foreign {

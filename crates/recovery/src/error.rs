@@ -50,7 +50,7 @@ pub enum RecoveryError {
         why: String,
     },
     /// A page and the log contradict each other.
-    #[error("{page} cannot take log record {lsn}: {why}; restore the file from a backup")]
+    #[error("{page} cannot take log record {lsn}: {why}; rebuild the file (campanile repair)")]
     Page {
         /// The page.
         page: PageId,
@@ -62,7 +62,9 @@ pub enum RecoveryError {
     /// Pages are damaged or missing, and no record makes them anew.
     #[error(
         "{count} pages are damaged or missing and cannot be rebuilt from the log, the first is \
-         {page} (needed by log record {lsn}); restore the file from a backup"
+         {page} (needed by log record {lsn}); rebuild the file from a backup and the log \
+         (campanile repair --file {})",
+        page.file
     )]
     Unresolved {
         /// How many.
@@ -73,12 +75,34 @@ pub enum RecoveryError {
         lsn: Lsn,
     },
     /// A data file is not there, and nothing in the log removes it.
-    #[error("data file {file} is missing (needed by log record {lsn}); restore it from a backup")]
+    #[error(
+        "data file {file} is missing (needed by log record {lsn}); rebuild it from a backup and \
+         the log (campanile repair --file {file})"
+    )]
     MissingFile {
         /// The file.
         file: FileId,
         /// The first record that needed it.
         lsn: Lsn,
+    },
+    /// A data file was to be built anew that the log removes.
+    #[error("data file {file} is removed by log record {lsn}: there is nothing to build anew")]
+    Removed {
+        /// The file.
+        file: FileId,
+        /// The record.
+        lsn: Lsn,
+    },
+    /// A data file was to be built anew, and neither a backup nor the log has its beginning.
+    #[error(
+        "data file {file} cannot be built anew: no backup at hand holds it, and the log at hand \
+         begins at {from}, after the file was made; give the repository that holds its backups"
+    )]
+    NoBirth {
+        /// The file.
+        file: FileId,
+        /// Where the log was read from.
+        from: Lsn,
     },
     /// The log goes on with a transaction that its checkpoint does not know.
     #[error("transaction {txn} goes on at {lsn} but the checkpoint does not know it")]

@@ -11,6 +11,7 @@ mod error;
 mod open;
 mod plan;
 mod progress;
+mod rebuild;
 mod recover;
 mod redo;
 mod report;
@@ -22,6 +23,7 @@ pub use decide::{Contradiction, Decision, PageState, decide};
 pub use error::RecoveryError;
 pub use open::{OpenOptions, Opened, dry_run, open};
 pub use progress::{Hook, Phase, Progress};
+pub use rebuild::{HomeLog, Rebuild, Rebuilt, SettledLog};
 pub use report::{
     Outcome, PhaseTime, PreparedReport, RecoveryReport, RedoCounts, RestoredTo, UndoCounts,
 };

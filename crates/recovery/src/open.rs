@@ -127,15 +127,7 @@ pub fn dry_run(
     hook: &mut Hook<'_>,
 ) -> Result<RecoveryReport, RecoveryError> {
     let found = Found::look(host, home)?;
-    let Some(control) = found.control else {
-        return Err(match found.choose(CleanEnd::Exact) {
-            Start::Refuse(hint) => found.refuse(home, hint),
-            _ => no_environment(home, "nothing to recover"),
-        });
-    };
-    if let Start::Refuse(hint) = found.choose(CleanEnd::Exact) {
-        return Err(found.refuse(home, hint));
-    }
+    let control = found.usable(home)?;
     let plan = Plan::read(host, home, control, &mut Pulse::new(hook))?;
     let beyond = control.clean_end.is_some_and(|end| plan.end.end > end);
     let end = if beyond { CleanEnd::Beyond } else { CleanEnd::Exact };
@@ -148,7 +140,7 @@ pub fn dry_run(
 }
 
 /// What was found in a home.
-struct Found {
+pub(crate) struct Found {
     control: Option<Control>,
     state: ControlState,
     log: LogState,
@@ -156,7 +148,7 @@ struct Found {
 }
 
 impl Found {
-    fn look(host: &Host, home: &Path) -> Result<Found, RecoveryError> {
+    pub fn look(host: &Host, home: &Path) -> Result<Found, RecoveryError> {
         let (control, state) = match ControlFile::read(&*host.vfs, home) {
             Ok(control) if is_backup_copy(&control) => (Some(control), ControlState::BackupCopy),
             Ok(control) => {
@@ -172,8 +164,17 @@ impl Found {
         Ok(Found { control, state, log, data })
     }
 
-    fn choose(&self, end: CleanEnd) -> Start {
+    pub fn choose(&self, end: CleanEnd) -> Start {
         choose(self.state, self.log, self.data, end)
+    }
+
+    /// The control file, if there is an environment that could be opened by it.
+    pub fn usable(&self, home: &Path) -> Result<Control, RecoveryError> {
+        match (self.choose(CleanEnd::Exact), self.control) {
+            (Start::Refuse(hint), _) => Err(self.refuse(home, hint)),
+            (_, None) => Err(no_environment(home, "nothing to recover")),
+            (_, Some(control)) => Ok(control),
+        }
     }
 
     fn refuse(&self, home: &Path, hint: &'static str) -> RecoveryError {
@@ -208,6 +209,37 @@ pub(crate) fn check_sizes(log_file_bytes: u32, page_bytes: u32) -> Result<(), Re
         "log files of {log_file_bytes} bytes for pages of {page_bytes}: at least {least} are needed"
     );
     Err(WalError::BadOptions { why }.into())
+}
+
+/// Opens the log of a home for appending.
+pub(crate) fn open_wal(
+    host: &Host,
+    home: &Path,
+    options: &OpenOptions,
+    poison: &Poison,
+    control: &Control,
+    start: LogStart,
+) -> Result<Wal, RecoveryError> {
+    check_sizes(options.log_file_bytes, control.page_bytes)?;
+    let dir = home.join(names::LOG_DIR);
+    let options = WalOptions {
+        file_bytes: options.log_file_bytes,
+        buffer_bytes: options.log_buffer_bytes,
+        block_bytes: options.log_block_bytes,
+        power_safe_overwrite: options.power_safe_overwrite,
+        hold_all: options.hold_log,
+        ..WalOptions::new(dir, control.environment, control.timeline)
+    };
+    Ok(Wal::open(host, poison, options, start)?)
+}
+
+/// What a directory shows may be in a cache only, from before the crash.
+pub(crate) fn sync_home(host: &Host, home: &Path) -> Result<(), RecoveryError> {
+    host.vfs.sync_dir(home).map_err(|source| RecoveryError::Io {
+        action: "sync",
+        path: home.display().to_string(),
+        source,
+    })
 }
 
 /// What all ways of opening share.
@@ -264,17 +296,7 @@ impl Opening<'_> {
 
     /// Opens the log for appending.
     pub fn wal(&self, control: &Control, start: LogStart) -> Result<Wal, RecoveryError> {
-        check_sizes(self.options.log_file_bytes, control.page_bytes)?;
-        let dir = self.home.join(names::LOG_DIR);
-        let options = WalOptions {
-            file_bytes: self.options.log_file_bytes,
-            buffer_bytes: self.options.log_buffer_bytes,
-            block_bytes: self.options.log_block_bytes,
-            power_safe_overwrite: self.options.power_safe_overwrite,
-            hold_all: self.options.hold_log,
-            ..WalOptions::new(dir, control.environment, control.timeline)
-        };
-        Ok(Wal::open(self.host, &self.poison, options, start)?)
+        open_wal(self.host, self.home, self.options, &self.poison, control, start)
     }
 
     /// Opens the page store behind the log.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, PageChange, Record};
-use campanile_format::{FileId, Lsn, PageId, PageOp, map, page_op};
+use campanile_format::{FileId, Lsn, PageId, PageNo, PageOp, map, page_op};
 use campanile_pagestore::{FileFlags, PageStore, RedoPage};
 
 use crate::analysis::Analysis;
@@ -17,10 +17,25 @@ use crate::decide::{Decision, PageState, decide};
 use crate::error::RecoveryError;
 use crate::report::RedoCounts;
 
+/// All that a narrowed pass looks at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scope<'a> {
+    pub file: FileId,
+    /// Only these pages; `None`: all of the file.
+    pub pages: Option<&'a BTreeSet<PageNo>>,
+}
+
+impl Scope<'_> {
+    fn holds(self, page: PageId) -> bool {
+        page.file == self.file && self.pages.is_none_or(|pages| pages.contains(&page.page))
+    }
+}
+
 /// One pass of replay.
 pub(crate) struct Redo<'a> {
     store: &'a PageStore,
     analysis: &'a Analysis,
+    scope: Option<Scope<'a>>,
     /// Pages that could not take a change, and the first change they could not take.
     unresolved: BTreeMap<PageId, Lsn>,
     pages: PageCount,
@@ -33,11 +48,17 @@ impl<'a> Redo<'a> {
         Redo {
             store,
             analysis,
+            scope: None,
             unresolved: BTreeMap::new(),
             pages: PageCount::default(),
             files: BTreeSet::new(),
             counts: RedoCounts::default(),
         }
+    }
+
+    /// Looks at one file, or some pages of it, and at nothing else.
+    pub fn within(self, scope: Scope<'a>) -> Redo<'a> {
+        Redo { scope: Some(scope), ..self }
     }
 
     /// Replays one record.
@@ -69,7 +90,8 @@ impl<'a> Redo<'a> {
     }
 
     fn create(&mut self, file: FileId, durable: bool) -> Result<(), RecoveryError> {
-        if !self.analysis.is_removed(file) && !self.store.open_file(file)? {
+        let ours = self.scope.is_none_or(|scope| scope.file == file);
+        if ours && !self.analysis.is_removed(file) && !self.store.open_file(file)? {
             self.store.create_file(file, FileFlags { durable })?;
             self.counts.files_created += 1;
         }
@@ -86,6 +108,12 @@ impl<'a> Redo<'a> {
 
     fn replay_page(&mut self, lsn: Lsn, change: &PageChange<'_>) -> Result<(), RecoveryError> {
         let id = change.page;
+        if let Some(scope) = self.scope
+            && !scope.holds(id)
+        {
+            self.forget_freed(change);
+            return Ok(());
+        }
         // A removed file is gone for good, numbers are not used again: its history is void.
         if self.analysis.is_removed(id.file) {
             self.counts.void += 1;

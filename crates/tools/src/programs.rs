@@ -13,6 +13,7 @@ pub mod info;
 pub mod load;
 pub mod printlog;
 pub mod recover;
+pub mod repair;
 pub mod restore;
 pub mod stat;
 pub mod txn;
@@ -31,6 +32,7 @@ pub const ALL: &[Program] = &[
     recover::PROGRAM,
     backup::PROGRAM,
     restore::PROGRAM,
+    repair::PROGRAM,
     info::PROGRAM,
     hotbackup::PROGRAM,
     archive::PROGRAM,

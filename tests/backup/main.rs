@@ -12,4 +12,5 @@ mod moments;
 mod planted;
 mod repair;
 mod restore;
+mod restore_only;
 mod world;

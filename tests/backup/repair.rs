@@ -8,7 +8,9 @@ use campanile::{DatabaseOptions, Environment, Error, ErrorKind};
 use campanile_format::{FileId, names};
 use campanile_tests::oracle::State;
 use campanile_vfs::Vfs;
-use campanile_vfs::sim::{CrashChoice, Errno, Fault, FaultPlan, FaultRule, SimDisk, SyncFailure, Trigger};
+use campanile_vfs::sim::{
+    CrashChoice, Errno, Fault, FaultPlan, FaultRule, SimDisk, SyncFailure, Trigger,
+};
 use campanile_wal::LogPin;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -168,7 +170,11 @@ fn all() -> RepairOptions {
     RepairOptions::new().all().repository(REPOSITORY)
 }
 
-fn every_damage(leaves: Leaves, seeds: std::ops::Range<u64>, visit: impl Fn(&Scene, &Path, Damage)) {
+fn every_damage(
+    leaves: Leaves,
+    seeds: std::ops::Range<u64>,
+    visit: impl Fn(&Scene, &Path, Damage),
+) {
     for seed in seeds {
         let scene = scene(seed, leaves);
         for path in data_files(&scene.disk) {
@@ -321,14 +327,15 @@ fn an_error_at_any_call_of_a_repair_leaves_the_home_no_worse() {
     let calls = disk.calls() - before;
     let mut failed = 0;
     let faults = [
-        Fault::WriteFails(Errno::Io),
+        Fault::WriteFails(Errno::Eio),
         Fault::ReadFails,
-        Fault::SyncFails(SyncFailure::Dropped),
+        Fault::SyncFails(SyncFailure::CacheKeepsNew),
         Fault::NoSpace,
     ];
-    for (fault, call) in faults.into_iter().flat_map(|fault| {
-        (1..=calls).step_by(stride()).map(move |call| (fault, call))
-    }) {
+    for (fault, call) in faults
+        .into_iter()
+        .flat_map(|fault| (1..=calls).step_by(stride()).map(move |call| (fault, call)))
+    {
         let disk = scene.ruined(&path, Damage::Root).unwrap();
         let rule = FaultRule::new(fault, Trigger::Call(disk.calls() + call));
         disk.faults(FaultPlan::none().and(rule));
@@ -382,7 +389,7 @@ fn read_and_write(env: &Environment, name: &str) -> Result<usize, Error> {
     let db = env.open_database(name)?;
     let snapshot = env.snapshot()?;
     let mut count = 0;
-    for row in db.range::<&[u8], _>(&snapshot, ..)? {
+    for row in db.range(&snapshot, ..)? {
         row?;
         count += 1;
     }

@@ -37,6 +37,7 @@ mod repair_bench;
 mod repair_build;
 mod repair_survey;
 pub mod restore;
+mod restore_only;
 mod retired;
 mod retry;
 mod snapshot;

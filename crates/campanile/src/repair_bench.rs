@@ -60,6 +60,10 @@ impl Vfs for Bench {
         self.base.create_dir(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.base.remove_dir(path)
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         self.base.list(path)
     }

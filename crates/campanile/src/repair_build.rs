@@ -16,9 +16,7 @@ use campanile_backup::{
 use campanile_format::control::Control;
 use campanile_format::{FileId, PageId, PageNo, names, page};
 use campanile_pagestore::{FileFlags, PageStore, StoreOptions};
-use campanile_recovery::{
-    HomeLog, OpenOptions, Rebuild, Rebuilt, SettledLog, Target, examine,
-};
+use campanile_recovery::{HomeLog, OpenOptions, Rebuild, Rebuilt, SettledLog, Target, examine};
 use campanile_vfs::{File, FileLock, Host, LockMode, Open, Poison};
 use campanile_wal::{ControlFile, LogSet};
 

@@ -23,6 +23,8 @@ use serde::Serialize;
 
 pub use campanile_recovery::Target;
 
+pub use crate::restore_only::{RestoreOnly, RestoredDatabase, RestoredDatabases};
+
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::{EnvironmentOptions, PAGE_BYTES_MIN_TEST};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use campanile::restore::RestoreOptions;
+use campanile::restore::{RestoreOnly, RestoreOptions};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::arguments::JsonArgs;
@@ -18,13 +18,30 @@ pub const PROGRAM: Program = Program { subcommand: "restore", alone: None, comma
 #[derive(Args, Debug)]
 struct RestoreArgs {
     /// Where to restore to: an empty or missing directory.
-    #[arg(short = 'h', long = "home", env = "DB_HOME", value_name = "DIR")]
-    home: PathBuf,
+    #[arg(
+        short = 'h',
+        long = "home",
+        env = "DB_HOME",
+        value_name = "DIR",
+        required_unless_present = "into"
+    )]
+    home: Option<PathBuf>,
     /// The repository.
     #[arg(short = 'r', long = "repository", env = "CAMPANILE_REPOSITORY", value_name = "DIR")]
     repository: PathBuf,
     #[command(flatten)]
     target: TargetArgs,
+    /// Bring back only these databases, under other names where given; the rest of the backup is
+    /// restored into a scratch directory and thrown away.
+    #[arg(long = "only", value_name = "DB[=NEW],...", value_delimiter = ',')]
+    only: Vec<String>,
+    /// With --only: bring them into this home, which exists and which nobody has open. (A program
+    /// that has it open can do the same: `restore::RestoreOnly`.)
+    #[arg(long = "into", value_name = "HOME", requires = "only")]
+    into: Option<PathBuf>,
+    /// With --only: the scratch directory (default: beside the home).
+    #[arg(long = "scratch", value_name = "DIR", requires = "only")]
+    scratch: Option<PathBuf>,
     /// The backup to begin with; without it the newest from which the target can be reached.
     #[arg(long = "backup", value_name = "NAME")]
     backup: Option<String>,
@@ -55,14 +72,19 @@ or a damaged log file is refused, with what can be reached. A restore that was c
 recognised, and is run again by the same command.
 
 The restored environment begins a new timeline: its log cannot be mixed up with the old one, which \
-stays in the repository. It archives nothing until it is told to (db_archive --to).";
+stays in the repository. It archives nothing until it is told to (db_archive --to).
+
+With --only selected databases come back as of the target, into a new home (-h) or into one that is \
+in use otherwise (--into), under other names if wanted. Each is copied pair by pair in one \
+transaction, read back and compared. A name that is taken is refused before anything is written.";
 
 const EXAMPLES: &str = "\
 Examples:
   campanile restore -r /backup/shop -h /srv/shop              to the end of the log
   campanile restore -r R -h DIR -t 2026-11-20T12:44:59Z       to just before a mistake
   campanile restore -r R -h DIR --restore-point 'before v7'
-  campanile restore -r R -h DIR --logs /mnt/old/log --dry-run";
+  campanile restore -r R -h DIR --logs /mnt/old/log --dry-run
+  campanile restore -r R --into /srv/shop --only accounts=accounts.before -t 2026-11-20T12:44:59Z";
 
 fn command() -> Command {
     RestoreArgs::augment_args(Command::new("restore"))
@@ -86,14 +108,44 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     for dir in args.logs {
         options = options.logs(dir);
     }
-    let report = options.run(&args.repository, &args.home)?;
-    if args.json.json {
-        session.json(&report)?;
+    if !args.only.is_empty() {
+        if args.dry_run {
+            return Err(Failure::usage("--dry-run does not go with --only".to_owned()));
+        }
+        let mut only = RestoreOnly::new(options).progress(session.progress(args.progress));
+        for name in &args.only {
+            only = match name.split_once('=') {
+                Some((name, new_name)) => only.database_as(name, new_name),
+                None => only.database(name),
+            };
+        }
+        if let Some(dir) = args.scratch {
+            only = only.scratch(dir);
+        }
+        let report = match (args.into, args.home) {
+            (Some(home), _) => only.into_home(&args.repository, home, false)?,
+            (None, home) => only.into_home(&args.repository, home.unwrap_or_default(), true)?,
+        };
+        return tell(session, args.json.json, &report);
+    }
+    let report = options.run(&args.repository, args.home.unwrap_or_default())?;
+    let dry = report.dry_run;
+    tell(session, args.json.json, &report)?;
+    if dry && !args.json.json {
+        session.line("dry run: nothing was written")?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn tell<R: serde::Serialize + std::fmt::Display>(
+    session: &Session,
+    json: bool,
+    report: &R,
+) -> Result<Exit, Failure> {
+    if json {
+        session.json(report)?;
     } else {
         session.line(report.to_string().trim_end())?;
-        if report.dry_run {
-            session.line("dry run: nothing was written")?;
-        }
     }
     Ok(Exit::Ok)
 }

@@ -275,7 +275,7 @@ fn no_worse_after(disk: &Arc<SimDisk>, scene: &Scene, path: &Path, what: &str) {
     let left = repair(&disk.fork(), all().dry_run(true));
     let left = left.unwrap_or_else(|error| panic!("{what}: {error}"));
     let damaged: Vec<u32> = left.repaired.iter().map(|one| one.file).collect();
-    assert!(damaged.is_empty() || damaged == [number(path)], "{what}: {damaged:?} are damaged");
+    assert!(damaged.is_empty() || damaged == [number(path)], "{what}: {left}");
     let done = repair(disk, all()).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(done.is_complete(), "{what}: {done}");
     assert_same(&contents(disk, HOME), &scene.state, what);

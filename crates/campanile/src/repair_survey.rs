@@ -109,9 +109,10 @@ impl Survey {
         }
         match core.tree(file).verify() {
             Ok(found) => {
-                if let Some(first) = found.findings.first() {
-                    let what = format!("{}: {}", first.page, first.what);
-                    self.damaged.entry(file).or_insert(what);
+                // A damaged graveyard shows in every tree: a finding belongs to the file it names.
+                for finding in &found.findings {
+                    let what = || format!("{}: {}", finding.page, finding.what);
+                    self.damaged.entry(finding.page.file).or_insert_with(what);
                 }
                 Ok(())
             }

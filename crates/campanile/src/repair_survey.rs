@@ -81,6 +81,11 @@ impl Survey {
             Ok(rows) => self.databases = rows.into_iter().collect(),
             Err(error) => self.note(Some(FileId::CATALOG), error)?,
         }
+        // What is wrong with these shows in every other tree: first they are repaired.
+        if !self.damaged.is_empty() {
+            self.complete = false;
+            return Ok(());
+        }
         let files: Vec<FileId> = self.databases.values().map(|row| row.file).collect();
         for (done, file) in files.iter().enumerate() {
             progress.report(
@@ -109,7 +114,6 @@ impl Survey {
         }
         match core.tree(file).verify() {
             Ok(found) => {
-                // A damaged graveyard shows in every tree: a finding belongs to the file it names.
                 for finding in &found.findings {
                     let what = || format!("{}: {}", finding.page, finding.what);
                     self.damaged.entry(finding.page.file).or_insert_with(what);

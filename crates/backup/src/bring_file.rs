@@ -40,7 +40,8 @@ pub fn bring_file(
     meter.phase("reading a data file of a backup", from.bytes())?;
     let page_bytes = u64::from(manifest.page_bytes.max(1));
     let wanted = |number: u64| {
-        let chosen = |pages: &BTreeSet<PageNo>| pages.iter().any(|page| u64::from(page.0) == number);
+        let chosen =
+            |pages: &BTreeSet<PageNo>| pages.iter().any(|page| u64::from(page.0) == number);
         number == 0 || pages.is_none_or(chosen)
     };
     let (mut at, mut piece) = (0, Vec::new());

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use campanile_backup::{
-    Bring, Directory, GatheredLogs, LogPool, Manifest, Repository, Shelf, bring_file,
+    Chain, Directory, GatheredLogs, LogPool, Manifest, Repository, Shelf, bring_file,
 };
 use campanile_format::control::Control;
 use campanile_format::{FileId, PageId, PageNo, names, page};
@@ -145,16 +145,10 @@ impl<'w> Workshop<'w> {
         let logs = logs_of(&line.map_err(causes::backup)?, &control)?;
         self.prove(&logs, &label)?;
         self.clear(bench)?;
-        let bring = Bring {
-            repository: shelves,
-            backup: name,
-            manifest,
-            file: order.file,
-            pages: order.pages,
-        };
-        let to = bench.unfinished();
-        bring_file(self.host, &bring, to, &mut backup::hook(self.progress))
-            .map_err(causes::backup)?;
+        let chain = Chain::of(shelves, name).map_err(causes::backup)?;
+        let (from, what) = ((&**shelves.shelf(), &chain), (order.file, order.pages));
+        let hook = &mut backup::hook(self.progress);
+        bring_file(self.host, from, what, bench.unfinished(), hook).map_err(causes::backup)?;
         let rebuilt = self.replay(bench, order, &logs, label.redo)?;
         Ok(Built { base: Some(name.to_owned()), from: label.redo, rebuilt, differed: true })
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use campanile_btree::Reader;
 use campanile_format::FileId;
 
+use crate::Lsn;
 use crate::causes;
 use crate::core::Core;
 use crate::environment::Shared;
@@ -35,6 +36,8 @@ pub struct Snapshot {
     inner: campanile_txn::Snapshot,
     /// Which retirements of files it sees.
     generation: u64,
+    /// The end of the log once it was taken.
+    end: Lsn,
 }
 
 impl fmt::Debug for Snapshot {
@@ -49,11 +52,19 @@ impl Snapshot {
         core.check_open()?;
         let (inner, generation) = core.retired.capture(|| core.txns.snapshot());
         let inner = inner.map_err(causes::txn)?;
-        Ok(Snapshot { shared: Arc::clone(shared), inner, generation })
+        let end = core.txns.wal().end();
+        Ok(Snapshot { shared: Arc::clone(shared), inner, generation, end })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Where in the log it stands: everything that was committed below the first position is in
+    /// it, nothing that was committed at or after the second. They are one if nobody was writing.
+    #[must_use]
+    pub fn position(&self) -> (Lsn, Lsn) {
+        (self.inner.low_lsn(), self.end)
     }
 
     pub(crate) fn read<'c, T>(

@@ -154,6 +154,10 @@ bugs! {
     GapNotInherited,
     /// A ghost is purged that marks the end of a gap which somebody has locked.
     GhostPurgedUnderLock,
+    /// An import does not compare what it read with what was exported.
+    ImportFingerprintIgnored,
+    /// An export takes a snapshot for each database instead of one for all.
+    ExportSnapshotPerDatabase,
     /// A scan does not look whether its copy of a leaf is still good once it has the lock.
     ScanNotValidated,
 }

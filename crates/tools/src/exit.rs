@@ -11,7 +11,8 @@ use campanile::{Error, ErrorKind};
 pub enum Exit {
     /// Done.
     Ok = 0,
-    /// The command line is wrong. Also `db_load -n` when keys existed, as in Berkeley DB.
+    /// The command line is wrong. Also `db_load -n` when keys existed, as in Berkeley DB, and
+    /// `campanile diff` when the sides differ.
     Usage = 1,
     /// Damage was found, or a proof failed.
     Damage = 2,
@@ -36,7 +37,8 @@ pub enum Exit {
 /// The table, as every `--help` prints it.
 pub const TABLE: &str = "Exit status:
   0   done
-  1   the command line is wrong (db_load -n: some keys existed and were kept)
+  1   the command line is wrong (db_load -n: some keys existed and were kept; campanile diff: the
+      sides differ)
   2   damage was found, or a proof failed
   3   the home needs recovery first
   4   another process owns the home

@@ -8,6 +8,8 @@ pub mod failure;
 pub mod program;
 pub mod programs;
 pub mod random;
+pub mod scratch;
+pub mod selection;
 pub mod session;
 pub mod stopwatch;
 pub mod target;

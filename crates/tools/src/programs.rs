@@ -6,9 +6,13 @@ pub mod archive;
 pub mod backup;
 pub mod bench;
 pub mod checkpoint;
+pub mod diff;
 pub mod drill;
 pub mod dump;
+pub mod export;
+pub mod fingerprint;
 pub mod hotbackup;
+pub mod import;
 pub mod info;
 pub mod load;
 pub mod printlog;
@@ -37,6 +41,10 @@ pub const ALL: &[Program] = &[
     hotbackup::PROGRAM,
     archive::PROGRAM,
     checkpoint::PROGRAM,
+    export::PROGRAM,
+    import::PROGRAM,
+    diff::PROGRAM,
+    fingerprint::PROGRAM,
     dump::PROGRAM,
     load::PROGRAM,
     verify::PROGRAM,
@@ -49,7 +57,7 @@ pub const ALL: &[Program] = &[
 ];
 
 /// Opens a home without changing a byte of it; says so if it shows what recovery would give.
-fn open_to_read(session: &Session, home: &Path) -> Result<Environment, Failure> {
+pub(crate) fn open_to_read(session: &Session, home: &Path) -> Result<Environment, Failure> {
     let progress = session.progress(false);
     let env = Environment::options().read_only(true).progress(progress).open(home)?;
     if env.recovery_report().is_some() {

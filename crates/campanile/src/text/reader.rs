@@ -11,6 +11,7 @@ use super::Format;
 use super::header::{Draft, Header, Override};
 use super::item::{Decoder, Spelling};
 use crate::error::{Error, Result};
+use crate::pairs::explain;
 
 /// A header line longer than this is not a header line.
 const HEADER_LINE_BYTES_MAX: usize = 1 << 20;
@@ -136,6 +137,12 @@ impl<R: BufRead> Reader<R> {
         }
         let more = self.guarded(|reader| reader.read_pair())?;
         Ok(more.then_some((self.key.as_slice(), self.value.as_slice())))
+    }
+
+    /// As [`next_pair`](Reader::next_pair), given away.
+    pub(crate) fn take_pair(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        let more = self.next_pair()?.is_some();
+        Ok(more.then(|| (std::mem::take(&mut self.key), std::mem::take(&mut self.value))))
     }
 
     /// Runs `step`; an error makes the reader fail for good.
@@ -292,7 +299,7 @@ impl<R: BufRead> Reader<R> {
             let chunk = match self.input.fill_buf() {
                 Ok(chunk) => chunk,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::io(format!("reading {}", self.name), error)),
+                Err(error) => return Err(explain(&format!("reading {}", self.name), error)),
             };
             if at == 0 {
                 if chunk.is_empty() {

@@ -121,7 +121,7 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     Ok(if report.kept() > 0 { Exit::Usage } else { Exit::Ok })
 }
 
-fn holds_nothing(env: &Environment) -> bool {
+pub(super) fn holds_nothing(env: &Environment) -> bool {
     let names = env.snapshot().and_then(|snapshot| env.databases(&snapshot));
     names.is_ok_and(|names| names.is_empty())
 }

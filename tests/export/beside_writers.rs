@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::stage::{EXPORT, FORMS, compare, export, form, import, open, options};
+use crate::stage::{EXPORT, FORMS, compare, export, form, import, options};
 use crate::world::{World, assert_same, host_of};
 
 /// The workload has its turn before every call that the export makes for its files.
@@ -123,7 +123,6 @@ fn an_export_that_writers_overtake_says_what_to_do_and_leaves_nothing() {
     assert!(host.vfs.list(Path::new(EXPORT)).unwrap_or_default().is_empty());
     export(&host, &env, &ExportOptions::new()).unwrap();
     assert!(compare(&host, &env).unwrap().is_same());
-    let _ = open;
 }
 
 /// Rewrites everything when the export makes its first file.

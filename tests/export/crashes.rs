@@ -8,7 +8,7 @@ use campanile_vfs::sim::{CrashChoice, SimDisk, SimOptions};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::stage::{EXPORT, FORMS, compare, export, fill, form, import, open, small, state_of};
+use crate::stage::{FORMS, compare, export, fill, form, import, open, small, state_of};
 
 const CHOICES: [CrashChoice; 4] =
     [CrashChoice::Nothing, CrashChoice::All, CrashChoice::Subset(1), CrashChoice::Subset(2)];
@@ -100,16 +100,4 @@ fn an_import_that_is_cut_short_leaves_each_database_whole_or_not_at_all() {
         assert_eq!(read_all(&env).unwrap(), new, "call {call}, again");
     }
     assert!(seen.len() > 1, "no crash came between two databases");
-    assert!(disk.exists_export());
-}
-
-/// The export that the import read from is still there.
-trait Exported {
-    fn exists_export(&self) -> bool;
-}
-
-impl Exported for Arc<SimDisk> {
-    fn exists_export(&self) -> bool {
-        Export::open_on(&self.host(), Path::new(EXPORT), &Progress::none()).is_ok()
-    }
 }

@@ -148,7 +148,8 @@ impl ExportOptions {
         refuse_existing(host, target, self.layout)?;
         let whole = names.len() == all.len();
         let manifest = self.describe(host, env, &snapshot, whole);
-        let mut job = Job { options: self, host, env, snapshot, manifest, made: Vec::new() };
+        let mut job =
+            Job { options: self, host, env, snapshot, manifest, made: Vec::new(), made_dir: None };
         let written = match self.layout {
             Layout::Directory => job.directory(target, &names),
             Layout::File => job.file(target, &names),
@@ -259,10 +260,16 @@ struct Job<'j> {
     manifest: Manifest,
     /// Files that have their names, oldest first.
     made: Vec<PathBuf>,
+    /// The directory, if it was not there.
+    made_dir: Option<PathBuf>,
 }
 
 impl Job<'_> {
     fn directory(&mut self, target: &Path, names: &[String]) -> Result<()> {
+        let failed = |error| Error::io(format!("creating {}", target.display()), error);
+        if !self.host.vfs.exists(target).map_err(failed)? {
+            self.made_dir = Some(target.to_owned());
+        }
         make_home(self.host, target).map_err(|error| error.at(target.display()))?;
         let ending = match self.options.compression {
             Compression::None => "dump",
@@ -347,6 +354,11 @@ impl Job<'_> {
             if let Err(error) = self.host.vfs.remove(&path) {
                 tracing::debug!(%error, "a file of a failed export was not removed");
             }
+        }
+        if let Some(dir) = self.made_dir.take()
+            && let Err(error) = self.host.vfs.remove_dir(&dir)
+        {
+            tracing::debug!(%error, "the directory of a failed export was not removed");
         }
     }
 

@@ -24,7 +24,7 @@ const KIND: HeaderKind = HeaderKind {
     magic: *b"CampCtrl",
     what: "the control file",
     version: CONTROL_VERSION,
-    features: Features::BACKUP_COPY,
+    features: Features::BACKUP_COPY | Features::DATA_DIRS,
 };
 
 /// What a slot says.

@@ -6,11 +6,12 @@
 use crate::error::FormatError;
 
 /// Required bits that have a name, whether or not this build has the feature.
-const NAMES: [(u32, &str); 4] = [
+const NAMES: [(u32, &str); 5] = [
     (Features::ENCRYPTION, "encryption"),
     (Features::COMPRESSION, "compression"),
     (Features::BACKUP_COPY, "backup copy: run catastrophic recovery"),
     (Features::KEY_ORDER, "custom key order"),
+    (Features::DATA_DIRS, "several data directories"),
 ];
 
 /// The two words of feature bits that every header carries.
@@ -33,6 +34,9 @@ impl Features {
     pub const BACKUP_COPY: u32 = 1 << 2;
     /// Reserved: keys are not in byte order.
     pub const KEY_ORDER: u32 = 1 << 3;
+    /// Data files in more than one directory, see `data_dirs`: only in control files.
+    pub const DATA_DIRS: u32 = 1 << 4;
+
     /// Refuses required bits other than those that `known` has, naming them.
     pub fn check(self, what: &'static str, known: u32) -> Result<(), FormatError> {
         let bits = self.required & !known;

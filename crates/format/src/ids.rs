@@ -88,6 +88,10 @@ number! {
     FileId, u32, "FileId"
 }
 number! {
+    /// The number of a directory with data files.
+    DirNo, u16, "DirNo"
+}
+number! {
     /// A transaction's number. Never reused within an environment.
     TxnId, u64, "TxnId"
 }
@@ -115,6 +119,11 @@ impl FileId {
     pub const GRAVEYARD: FileId = FileId(2);
     /// The first number given to a database of the user. Smaller ones are the environment's own.
     pub const MIN_USER: FileId = FileId(16);
+}
+
+impl DirNo {
+    /// The directory `data` of the home itself.
+    pub const HOME: DirNo = DirNo(0);
 }
 
 impl TxnId {

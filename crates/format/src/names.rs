@@ -7,6 +7,10 @@ use crate::ids::FileId;
 
 /// Folder of the data files, in the home.
 pub const DATA_DIR: &str = "data";
+/// Which directories hold data files besides [`DATA_DIR`], in the home.
+pub const DATA_DIRS: &str = "data_dirs";
+/// Whose data directory this is, in every directory that [`DATA_DIRS`] names.
+pub const DATA_DIR_MARK: &str = "campanile.data";
 /// Folder of the log files, in the home.
 pub const LOG_DIR: &str = "log";
 /// The control file, in the home.

@@ -7,7 +7,7 @@
 mod decode;
 mod encode;
 
-use crate::ids::{FileId, Lsn, PageId, PageNo, TxnId};
+use crate::ids::{DirNo, FileId, Lsn, PageId, PageNo, TxnId};
 use crate::page_op::PageOp;
 use crate::value::Value;
 
@@ -100,6 +100,8 @@ pub enum Body<'a> {
         file: FileId,
         /// False: its pages are not logged, and recovery makes it anew, empty.
         durable: bool,
+        /// The directory that it was made in.
+        directory: DirNo,
     },
     /// A data file was removed. Never undone: written when nothing can need the file again.
     FileRemove {
@@ -298,8 +300,10 @@ pub mod kind {
     pub const ENTER_CHILD: u8 = 14;
     /// [`super::Body::Pad`]
     pub const PAD: u8 = 15;
+    /// [`super::Body::FileCreate`] in another directory than that of the home
+    pub const FILE_CREATE_IN: u8 = 16;
     /// Every kind that this build writes.
-    pub const ALL: [u8; 15] = [
+    pub const ALL: [u8; 16] = [
         UPDATE,
         COMPENSATE,
         COMMIT,
@@ -315,6 +319,7 @@ pub mod kind {
         COMPENSATE_WITHIN,
         ENTER_CHILD,
         PAD,
+        FILE_CREATE_IN,
     ];
 }
 
@@ -385,7 +390,8 @@ impl Body<'_> {
             Body::Prepare { .. } => kind::PREPARE,
             Body::ChildCommit { .. } => kind::CHILD_COMMIT,
             Body::EnterChild { .. } => kind::ENTER_CHILD,
-            Body::FileCreate { .. } => kind::FILE_CREATE,
+            Body::FileCreate { directory: DirNo::HOME, .. } => kind::FILE_CREATE,
+            Body::FileCreate { .. } => kind::FILE_CREATE_IN,
             Body::FileRemove { .. } => kind::FILE_REMOVE,
             Body::ActiveTxns { .. } => kind::ACTIVE_TXNS,
             Body::Checkpoint(_) => kind::CHECKPOINT,
@@ -408,7 +414,8 @@ impl Body<'_> {
             Body::Prepare { .. } => "prepare",
             Body::ChildCommit { .. } => "child_commit",
             Body::EnterChild { .. } => "enter_child",
-            Body::FileCreate { .. } => "file_create",
+            Body::FileCreate { directory: DirNo::HOME, .. } => "file_create",
+            Body::FileCreate { .. } => "file_create_in",
             Body::FileRemove { .. } => "file_remove",
             Body::ActiveTxns { .. } => "active_txns",
             Body::Checkpoint(_) => "checkpoint",

@@ -5,7 +5,7 @@
 
 use super::op::{op, shown_value};
 use super::{Fields, Line, Shown};
-use crate::ids::{FileId, Lsn, PageNo};
+use crate::ids::{DirNo, FileId, Lsn, PageNo};
 use crate::record::{Body, Checkpoint, FileAction, PageChange, Record, TxnEntry, TxnState, Undo};
 
 /// One line of text that says all of `record`, long values cut short.
@@ -54,8 +54,12 @@ fn body(body: &Body<'_>) -> Fields {
             lsn("merge", *merge),
             lsn("within", *within),
         ],
-        Body::FileCreate { file: created, durable } => {
-            vec![file("file", *created), ("durable", Shown::Flag(*durable))]
+        Body::FileCreate { file: created, durable, directory } => {
+            let mut shown = vec![file("file", *created), ("durable", Shown::Flag(*durable))];
+            if *directory != DirNo::HOME {
+                shown.push(number("directory", u64::from(directory.0)));
+            }
+            shown
         }
         Body::FileRemove { file: removed } => vec![file("file", *removed)],
         Body::ActiveTxns { entries } => {

@@ -10,7 +10,7 @@ use crate::access_method::AccessMethod;
 use crate::codec::Reader;
 use crate::error::{Corrupt, FormatError};
 use crate::frame::{self, Frame, FrameHeader};
-use crate::ids::{FileId, Lsn, PageId, PageNo, TxnId};
+use crate::ids::{DirNo, FileId, Lsn, PageId, PageNo, TxnId};
 use crate::page_op::PageOp;
 use crate::value::Value;
 
@@ -118,6 +118,12 @@ fn decode_plain<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Forma
         kind::FILE_CREATE => Body::FileCreate {
             file: FileId(reader.u32("file id")?),
             durable: decode_bool(reader, "durable flag")?,
+            directory: DirNo::HOME,
+        },
+        kind::FILE_CREATE_IN => Body::FileCreate {
+            file: FileId(reader.u32("file id")?),
+            durable: decode_bool(reader, "durable flag")?,
+            directory: decode_directory(reader)?,
         },
         kind::FILE_REMOVE => Body::FileRemove { file: FileId(reader.u32("file id")?) },
         kind::ACTIVE_TXNS => Body::ActiveTxns { entries: decode_entries(reader)? },
@@ -133,6 +139,15 @@ fn decode_plain<'a>(kind: u8, reader: &mut Reader<'a>) -> Result<Body<'a>, Forma
         kind::PAD => Body::Pad { bytes: decode_zeros(reader)? },
         kind => return Err(FormatError::UnknownRecordKind { kind }),
     })
+}
+
+/// A directory; that of the home has a kind of its own.
+fn decode_directory(reader: &mut Reader<'_>) -> Result<DirNo, Corrupt> {
+    let at = reader.position();
+    match reader.u16("directory number")? {
+        0 => Err(Corrupt::new("directory number", at)),
+        number => Ok(DirNo(number)),
+    }
 }
 
 /// What is left of the payload, which is nothing but zeros.

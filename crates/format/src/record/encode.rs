@@ -8,6 +8,7 @@ use super::{Body, Checkpoint, FileAction, PageChange, Record, TxnEntry, TxnState
 use crate::access_method::AccessMethod;
 use crate::codec::Writer;
 use crate::frame::{self, FrameHeader};
+use crate::ids::DirNo;
 use crate::page_op::PageOp;
 
 /// First byte of an encoded [`Undo`].
@@ -100,9 +101,12 @@ fn encode_body(body: &Body<'_>, writer: &mut Writer<'_>) {
             writer.u64(merge.0);
             writer.u64(within.0);
         }
-        Body::FileCreate { file, durable } => {
+        Body::FileCreate { file, durable, directory } => {
             writer.u32(file.0);
             writer.u8(u8::from(*durable));
+            if *directory != DirNo::HOME {
+                writer.u16(directory.0);
+            }
         }
         Body::FileRemove { file } => writer.u32(file.0),
         Body::ActiveTxns { entries } => {

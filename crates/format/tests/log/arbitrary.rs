@@ -7,7 +7,8 @@ use campanile_format::record::{
     Body, Checkpoint, FileAction, PageChange, Record, TxnEntry, TxnState, Undo,
 };
 use campanile_format::{
-    EnvironmentId, FileId, Lsn, MetaFields, OverflowRef, PageId, PageNo, PageOp, TxnId, Value,
+    DirNo, EnvironmentId, FileId, Lsn, MetaFields, OverflowRef, PageId, PageNo, PageOp, TxnId,
+    Value,
 };
 use proptest::prelude::*;
 
@@ -146,7 +147,9 @@ fn body() -> impl Strategy<Value = Body<'static>> {
         1 => (any::<u64>(), lsn(), lsn(), lsn()).prop_map(|(child, undo_next, merge, within)| {
             Body::EnterChild { child: TxnId(child), undo_next, merge, within }
         }),
-        1 => (file(), any::<bool>()).prop_map(|(file, durable)| Body::FileCreate { file, durable }),
+        1 => (file(), any::<bool>(), 0..3_u16).prop_map(|(file, durable, directory)| {
+            Body::FileCreate { file, durable, directory: DirNo(directory) }
+        }),
         1 => file().prop_map(|file| Body::FileRemove { file }),
         1 => prop::collection::vec(entry(), 0..9).prop_map(|entries| Body::ActiveTxns { entries }),
         1 => checkpoint().prop_map(Body::Checkpoint),

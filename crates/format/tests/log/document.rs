@@ -66,6 +66,8 @@ fn magics_are_the_ones_written_down() {
         ("control", samples::control().encode()),
         ("double-write", samples::batch().encode()),
         ("increment", samples::increment().encode()),
+        ("data-dirs", samples::data_dirs().encode()),
+        ("data-dir-mark", samples::data_dir_mark().encode()),
     ] {
         let magic = format!("`{}`", std::str::from_utf8(&bytes[..8]).unwrap());
         assert!(layout(table)[0].2.contains(&magic), "{table}: {magic}");
@@ -126,6 +128,20 @@ fn the_double_write_header_is_as_drawn() {
     assert_eq!(reader.u32("file"), Ok(batch.entries[0].page.file.0));
     assert_eq!(reader.u32("page"), Ok(batch.entries[0].page.page.0));
     assert_eq!(reader.u32("crc"), Ok(batch.entries[0].crc));
+}
+
+#[test]
+fn the_list_of_data_directories_and_their_marks_are_as_drawn() {
+    let list = samples::data_dirs();
+    let fields = [("number of directories", 2), ("first entry: number", 1)];
+    assert_fields("data-dirs", &list.encode(), &fields);
+    let (path_at, _, _) = *layout("data-dirs").last().unwrap();
+    let bytes = list.encode();
+    assert_eq!(Reader::new(&bytes[path_at..]).counted_bytes("path"), Ok(&b"fast"[..]));
+    let bytes = samples::data_dir_mark().encode();
+    assert_fields("data-dir-mark", &bytes, &[("directory number", 2), ("reserved", 0)]);
+    let (home_at, _, _) = *layout("data-dir-mark").last().unwrap();
+    assert_eq!(Reader::new(&bytes[home_at..]).counted_bytes("home"), Ok(&b"/srv/shop"[..]));
 }
 
 #[test]

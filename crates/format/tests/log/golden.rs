@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use campanile_format::catalog_row::CatalogRow;
 use campanile_format::control::Control;
+use campanile_format::data_dirs::{DataDirList, DataDirMark};
 use campanile_format::double_write::BatchHeader;
 use campanile_format::frame;
 use campanile_format::log_file::LogFileHeader;
@@ -47,6 +48,12 @@ fn headers_are_the_golden_bytes() {
     let expected = golden("header-double-write", &batch.encode());
     assert_eq!(batch.encode(), expected);
     assert_eq!(BatchHeader::decode(&expected), Ok(batch));
+    let list = samples::data_dirs();
+    let expected = golden("data-dirs", &list.encode());
+    assert_eq!((list.encode(), DataDirList::decode(&expected)), (expected.clone(), Ok(list)));
+    let mark = samples::data_dir_mark();
+    let expected = golden("data-dir-mark", &mark.encode());
+    assert_eq!((mark.encode(), DataDirMark::decode(&expected)), (expected.clone(), Ok(mark)));
     let row = samples::catalog_row();
     let expected = golden("catalog-row", &row.encode());
     assert_eq!((row.encode(), CatalogRow::decode(&expected)), (expected.clone(), Ok(row)));
@@ -56,7 +63,14 @@ fn headers_are_the_golden_bytes() {
 fn there_is_no_golden_file_without_a_test() {
     let mut known: Vec<String> =
         samples::records().iter().map(|(name, _)| format!("record-{name}.hex")).collect();
-    let headers = ["header-log-file", "header-control", "header-double-write", "catalog-row"];
+    let headers = [
+        "header-log-file",
+        "header-control",
+        "header-double-write",
+        "catalog-row",
+        "data-dirs",
+        "data-dir-mark",
+    ];
     known.extend(headers.map(|name| format!("{name}.hex")));
     for entry in fs::read_dir(folder()).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();

@@ -2,6 +2,7 @@
 
 use campanile_format::catalog_row::CatalogRow;
 use campanile_format::control::{self, Control};
+use campanile_format::data_dirs::{DataDirList, DataDirMark};
 use campanile_format::double_write::BatchHeader;
 use campanile_format::header::reseal;
 use campanile_format::log_file::LogFileHeader;
@@ -13,11 +14,13 @@ use crate::samples;
 /// Every header of a file: its name, its bytes, and whether they decode.
 type Sample = (&'static str, Vec<u8>, fn(&[u8]) -> Result<(), FormatError>);
 
-fn headers() -> [Sample; 3] {
+fn headers() -> [Sample; 5] {
     [
         ("log file", samples::log_file_header().encode(), |b| LogFileHeader::decode(b).map(drop)),
         ("control", samples::control().encode(), |b| Control::decode(b).map(drop)),
         ("double-write", samples::batch().encode(), |b| BatchHeader::decode(b).map(drop)),
+        ("data_dirs", samples::data_dirs().encode(), |b| DataDirList::decode(b).map(drop)),
+        ("mark", samples::data_dir_mark().encode(), |b| DataDirMark::decode(b).map(drop)),
     ]
 }
 

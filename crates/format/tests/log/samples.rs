@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use campanile_format::catalog_row::CatalogRow;
 use campanile_format::control::Control;
+use campanile_format::data_dirs::{DataDir, DataDirList, DataDirMark};
 use campanile_format::double_write::{BatchEntry, BatchHeader};
 use campanile_format::frame::{self, LogIdentity};
 use campanile_format::increment::IncrementHeader;
@@ -12,7 +13,7 @@ use campanile_format::record::{
     Body, Checkpoint, FileAction, PageChange, Record, TxnEntry, TxnState, Undo,
 };
 use campanile_format::{
-    EnvironmentId, Features, FileId, Lsn, MetaFields, OverflowRef, PageId, PageNo, PageOp,
+    DirNo, EnvironmentId, Features, FileId, Lsn, MetaFields, OverflowRef, PageId, PageNo, PageOp,
     Timeline, TxnId, Value,
 };
 
@@ -77,7 +78,8 @@ pub fn records() -> Vec<(&'static str, Record<'static>)> {
         ("abort", transaction(Body::Abort)),
         ("commit", transaction(Body::Commit { time_us: TIME_US, durable: Lsn::new(3, 600) })),
         ("prepare", transaction(Body::Prepare { gid: b"global-1", time_us: TIME_US })),
-        ("file-create", transaction(Body::FileCreate { file: FILE, durable: true })),
+        ("file-create", transaction(file_create(DirNo::HOME))),
+        ("file-create-in", transaction(file_create(DirNo(2)))),
         ("file-remove", system(Body::FileRemove { file: FILE })),
         ("durable", system(Body::Durable { durable: Lsn::new(3, 600) })),
         ("restore-point", system(Body::RestorePoint { name: "before upgrade", time_us: TIME_US })),
@@ -85,6 +87,10 @@ pub fn records() -> Vec<(&'static str, Record<'static>)> {
     list.extend(compensations().map(|(name, body)| (name, transaction(body))));
     list.extend(bookkeeping().map(|(name, body)| (name, system(body))));
     list
+}
+
+fn file_create(directory: DirNo) -> Body<'static> {
+    Body::FileCreate { file: FILE, durable: true, directory }
 }
 
 fn split() -> Body<'static> {
@@ -233,6 +239,15 @@ pub fn increment() -> IncrementHeader {
         since: AT,
         pages: 100,
     }
+}
+
+pub fn data_dirs() -> DataDirList {
+    let dir = |number, path: &str| DataDir { number: DirNo(number), path: path.to_owned() };
+    DataDirList { environment: ENVIRONMENT, dirs: vec![dir(1, "fast"), dir(2, "/disk2/shop")] }
+}
+
+pub fn data_dir_mark() -> DataDirMark {
+    DataDirMark { environment: ENVIRONMENT, number: DirNo(2), home: "/srv/shop".to_owned() }
 }
 
 pub fn batch() -> BatchHeader {

@@ -8,11 +8,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use campanile_format::{Corrupt, FileId, PageId, PageNo, Plain, page};
-use campanile_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use campanile_format::{Corrupt, DirNo, FileId, PageId, PageNo, Plain, names, page};
+use campanile_sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use campanile_sync::{Mutex, RwLock, RwLockReadGuard};
 use campanile_vfs::File;
 
+use crate::data_dirs::{DataDirs, Place};
 use crate::handles::PooledFile;
 use crate::translation::Directory;
 use crate::{FileFlags, Result, StoreError};
@@ -24,7 +25,9 @@ const GROWTH_MIN: u64 = 8;
 #[derive(Debug)]
 pub(crate) struct DataFile {
     pub id: FileId,
-    pub path: PathBuf,
+    dirs: Arc<DataDirs>,
+    /// The number of its directory.
+    directory_no: AtomicU32,
     /// Where its pages are in the cache.
     pub directory: Directory,
     state: RwLock<State>,
@@ -59,10 +62,11 @@ pub(crate) enum PageIn {
 }
 
 impl DataFile {
-    pub fn new(id: FileId, path: PathBuf) -> DataFile {
+    pub fn new(id: FileId, dirs: Arc<DataDirs>, directory: DirNo) -> DataFile {
         DataFile {
             id,
-            path,
+            dirs,
+            directory_no: AtomicU32::new(directory.0.into()),
             directory: Directory::new(),
             state: RwLock::new(State::Unknown),
             growth: Mutex::new(()),
@@ -70,6 +74,26 @@ impl DataFile {
             durable: AtomicBool::new(true),
             unsynced: AtomicBool::new(false),
         }
+    }
+
+    /// The directory that it is in, or will be.
+    pub fn place(&self) -> &Place {
+        let number = DirNo(self.directory_no.load(Ordering::Relaxed) as u16);
+        self.dirs.get(number).expect("a file is put into a directory that there is")
+    }
+
+    /// Puts a file that is not there yet into another directory; false if there is none such.
+    pub fn put_into(&self, directory: DirNo) -> bool {
+        let known = self.dirs.get(directory).is_some();
+        if known {
+            self.directory_no.store(directory.0.into(), Ordering::Relaxed);
+        }
+        known
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> PathBuf {
+        self.place().path.join(names::data_file(self.id))
     }
 
     /// The state, for changing it.
@@ -172,7 +196,7 @@ impl DataFile {
 
     /// An error of the file system on this file.
     pub fn io(&self, what: &'static str, source: io::Error) -> StoreError {
-        StoreError::Io { what, path: self.path.clone(), source }
+        StoreError::Io { what, path: self.path(), source }
     }
 }
 

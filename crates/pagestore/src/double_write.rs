@@ -160,7 +160,7 @@ impl PageStore {
     pub fn repair_torn_pages(&self, redo: Lsn) -> Result<RepairReport> {
         self.poison.check()?;
         let mut write_back = self.write_back.lock();
-        self.sync_data_dir()?;
+        self.sync_data_dirs()?;
         let mut report = RepairReport::default();
         let Some(last) = self.read_batch_header()? else { return Ok(report) };
         let LastBatch { file, header, start } = last;

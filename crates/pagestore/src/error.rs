@@ -7,7 +7,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use campanile_format::{Corrupt, EnvironmentId, FileId, Lsn, PageId};
+use campanile_format::{Corrupt, DirNo, EnvironmentId, FileId, Lsn, PageId};
 use campanile_vfs::Poisoned;
 use thiserror::Error;
 
@@ -77,6 +77,14 @@ pub enum StoreError {
         /// The file.
         file: FileId,
     },
+    /// There is no such directory of data files.
+    #[error("data file {file} belongs into directory {directory}, and the home lists no such")]
+    NoSuchDirectory {
+        /// The file.
+        file: FileId,
+        /// The number of the directory.
+        directory: DirNo,
+    },
     /// A data file was to be created that is there already.
     #[error("data file {file} exists already")]
     FileExists {
@@ -94,6 +102,30 @@ pub enum StoreError {
     PageSize {
         /// What was asked for.
         page_bytes: usize,
+    },
+    /// A directory of data files, or the list of them, is not there.
+    #[error("data directory {}: {why}", path.display())]
+    DirectoryMissing {
+        /// Where it should be.
+        path: PathBuf,
+        /// What is missing, and what to do.
+        why: String,
+    },
+    /// A directory of data files is not the one that the home means, or its mark is damaged.
+    #[error("data directory {}: {why}", path.display())]
+    DirectoryForeign {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A directory cannot become one of data files.
+    #[error("data directory {}: {why}", path.display())]
+    DirectoryRefused {
+        /// What was named.
+        path: PathBuf,
+        /// Why not.
+        why: String,
     },
     /// A write or a sync failed before: nothing may be changed until recovery has run.
     #[error(transparent)]
@@ -123,6 +155,7 @@ impl StoreError {
                 | Self::NeverWritten { .. }
                 | Self::BeyondLog { .. }
                 | Self::Foreign { .. }
+                | Self::DirectoryForeign { .. }
         )
     }
 

@@ -184,7 +184,7 @@ impl PageStore {
             PageIn::NeverWritten => Err(StoreError::NeverWritten { page }),
             PageIn::Damaged(cause) => {
                 tracing::warn!(%page, %cause, "damaged page");
-                Err(StoreError::Corrupt { page, path: file.path.clone(), cause })
+                Err(StoreError::Corrupt { page, path: file.path(), cause })
             }
         });
         self.buffers.lock().push(buffer);

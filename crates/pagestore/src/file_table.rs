@@ -76,15 +76,23 @@ impl FileTable {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use campanile_format::DirNo;
+
     use super::*;
+    use crate::DataDirs;
 
     #[test]
     fn files_far_apart_have_entries_of_their_own() {
         let table = FileTable::new();
+        let dirs = Arc::new(DataDirs::only_home("x".as_ref()));
         let numbers = [1, 2, 255, 256, 65_536, 1 << 24, u32::MAX];
         for number in numbers {
             assert!(table.get(FileId(number)).is_none());
-            let file = table.fill(FileId(number), || DataFile::new(FileId(number), "x".into()));
+            let dirs = Arc::clone(&dirs);
+            let file =
+                table.fill(FileId(number), || DataFile::new(FileId(number), dirs, DirNo::HOME));
             assert_eq!(file.id, FileId(number));
         }
         assert_eq!(table.iter().map(|file| file.id.0).collect::<Vec<_>>(), numbers);

@@ -1,29 +1,39 @@
 //! Data files as a whole: creating, opening, removing and listing them.
 //!
-//! Owns the directory `data` of the home. Promises that a file's name is durable when it has been
+//! Owns what is in the directories of data files. Promises that a file's name is durable when it has been
 //! created and gone when it has been removed, that removal drops the file's pages from the cache
 //! whatever is being done with them, and that an unknown name in the directory is left alone.
 
 use std::io;
 use std::sync::Arc;
 
-use campanile_format::{FileId, MetaFields, PageId, PageNo, PageOp, Plain, PlainMut, names, page};
+use campanile_format::{DirNo, FileId, MetaFields, PageId, PageNo, PageOp, Plain, PlainMut, page};
 use campanile_sync::thread;
 use campanile_vfs::{File, Open};
 
+use crate::data_dirs::{DataDirs, Place};
 use crate::data_file::{DataFile, State};
 use crate::{FileFlags, PageStore, Result, StoreError};
 
 impl PageStore {
-    /// Makes an empty data file, and makes its name durable.
+    /// Makes an empty data file in the home, and makes its name durable.
     pub fn create_file(&self, file: FileId, flags: FileFlags) -> Result<()> {
+        self.create_file_in(file, flags, DirNo::HOME)
+    }
+
+    /// Makes an empty data file in a directory of the environment, and makes its name durable.
+    pub fn create_file_in(&self, file: FileId, flags: FileFlags, directory: DirNo) -> Result<()> {
         self.poison.check()?;
         let entry = self.entry(file)?;
         let mut state = entry.state().write();
         if matches!(*state, State::Open(_)) {
             return Err(StoreError::FileExists { file });
         }
-        let handle = match self.host.vfs.open(&entry.path, Open::CreateNew) {
+        if !entry.put_into(directory) {
+            return Err(StoreError::NoSuchDirectory { file, directory });
+        }
+        let path = entry.path();
+        let handle = match self.host.vfs.open(&path, Open::CreateNew) {
             Ok(handle) => handle,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(StoreError::FileExists { file });
@@ -33,10 +43,10 @@ impl PageStore {
         if !flags.durable {
             self.mark_not_durable(entry, &handle)?;
         }
-        self.sync_data_dir()?;
+        self.sync_dir_of(entry)?;
         entry.set_flags(flags);
         entry.set_pages(u64::from(!flags.durable));
-        *state = State::Open(self.handles.adopt(&entry.path, handle));
+        *state = State::Open(self.handles.adopt(&path, handle));
         Ok(())
     }
 
@@ -94,22 +104,28 @@ impl PageStore {
             drop(batch);
             thread::yield_now();
         }
-        match self.host.vfs.remove(&entry.path) {
-            Ok(()) => self.sync_data_dir(),
+        match self.host.vfs.remove(&entry.path()) {
+            Ok(()) => self.sync_dir_of(entry),
             // Removed before, perhaps by somebody who could not sync the directory any more.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => self.sync_data_dir(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.sync_dir_of(entry),
             Err(source) => Err(entry.io("remove", source)),
         }
     }
 
     /// The data files that are there, in the order of their numbers.
     pub fn files(&self) -> Result<Vec<FileId>> {
-        let listed = self.host.vfs.list(&self.data_dir);
-        let names = listed.map_err(|source| self.data_dir_error("list", source))?;
-        let mut files: Vec<FileId> =
-            names.iter().filter_map(|name| names::parse_data_file(name)).collect();
-        files.sort_unstable();
-        Ok(files)
+        Ok(self.dirs.files(&*self.host.vfs)?.into_keys().collect())
+    }
+
+    /// The directories that data files are in.
+    #[must_use]
+    pub fn dirs(&self) -> &Arc<DataDirs> {
+        &self.dirs
+    }
+
+    /// The directory of a file that is there.
+    pub fn directory_of(&self, file: FileId) -> Result<DirNo> {
+        Ok(self.opened(file)?.place().number)
     }
 
     /// Empties the frames of a removed file. False if one of them is latched, or may be one of
@@ -145,7 +161,8 @@ impl PageStore {
             State::Absent => return Err(StoreError::NoSuchFile { file }),
             State::Unknown => {}
         }
-        let handle = match self.host.vfs.open(&entry.path, Open::ReadWrite) {
+        let path = entry.path();
+        let handle = match self.host.vfs.open(&path, Open::ReadWrite) {
             Ok(handle) => handle,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(StoreError::NoSuchFile { file });
@@ -160,7 +177,7 @@ impl PageStore {
         };
         entry.set_flags(flags);
         entry.set_pages(pages);
-        *state = State::Open(self.handles.adopt(&entry.path, handle));
+        *state = State::Open(self.handles.adopt(&path, handle));
         Ok(entry)
     }
 
@@ -177,19 +194,25 @@ impl PageStore {
         let Ok(fields) = MetaFields::read(&Plain(&buffer)) else { return Ok(FileFlags::default()) };
         let (theirs, ours) = (fields.environment, self.options.environment);
         if theirs != ours {
-            let (file, path) = (entry.id, entry.path.clone());
+            let (file, path) = (entry.id, entry.path());
             return Err(StoreError::Foreign { file, path, theirs, ours });
         }
         Ok(FileFlags { durable: fields.durable })
     }
 
-    /// Makes the names of the data files durable.
-    pub(crate) fn sync_data_dir(&self) -> Result<()> {
-        let synced = self.host.vfs.sync_dir(&self.data_dir);
-        synced.map_err(|source| self.strike(self.data_dir_error("sync", source)))
+    /// Makes the names of all data files durable.
+    pub fn sync_data_dirs(&self) -> Result<()> {
+        self.dirs.all().try_for_each(|place| self.sync_place(place))
     }
 
-    fn data_dir_error(&self, what: &'static str, source: io::Error) -> StoreError {
-        StoreError::Io { what, path: self.data_dir.clone(), source }
+    /// Makes the name of a file durable, or its absence.
+    fn sync_dir_of(&self, entry: &DataFile) -> Result<()> {
+        self.sync_place(entry.place())
+    }
+
+    fn sync_place(&self, place: &Place) -> Result<()> {
+        self.host.vfs.sync_dir(&place.path).map_err(|source| {
+            self.strike(StoreError::Io { what: "sync", path: place.path.clone(), source })
+        })
     }
 }

@@ -5,6 +5,7 @@ mod arena;
 mod barrier;
 mod batch;
 mod cells;
+mod data_dirs;
 mod data_file;
 mod dirt;
 mod double_write;
@@ -28,6 +29,7 @@ mod translation;
 mod write_back;
 
 pub use barrier::{BarrierError, LogBarrier};
+pub use data_dirs::{DataDirs, Place};
 pub use double_write::RepairReport;
 pub use error::{Result, StoreError};
 pub use glimpse::{PageGlimpse, PageVersion};

@@ -4,17 +4,19 @@
 //! `double_write` and `files`. Promises that a store starts no thread: whoever owns it calls
 //! [`PageStore::step`], from a thread of its own or not. Must never touch a log record.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use campanile_format::limits::is_page_size;
-use campanile_format::{FileId, Lsn, names};
+use campanile_format::{DirNo, FileId, Lsn, names};
 use campanile_sync::Mutex;
 use campanile_sync::atomic::{AtomicUsize, Ordering};
 use campanile_vfs::{Host, Poison};
 
 use crate::arena::Arena;
+use crate::data_dirs::DataDirs;
 use crate::data_file::DataFile;
 use crate::dirt::Dirt;
 use crate::file_table::FileTable;
@@ -33,7 +35,9 @@ pub struct PageStore {
     pub(crate) poison: Poison,
     pub(crate) options: StoreOptions,
     pub(crate) barrier: Arc<dyn LogBarrier>,
-    pub(crate) data_dir: PathBuf,
+    pub(crate) dirs: Arc<DataDirs>,
+    /// The files that were found in another directory than `data`.
+    elsewhere: BTreeMap<FileId, DirNo>,
     pub(crate) arena: Arena,
     pub(crate) frames: Box<[Frame]>,
     /// Frames without a page.
@@ -55,7 +59,8 @@ pub struct PageStore {
 }
 
 impl PageStore {
-    /// Opens the store of a home, making its directory of data files if it is missing.
+    /// Opens the store of a home, making its directory `data` if it is missing. No other directory
+    /// of data files is made here: one that is missing is refused.
     ///
     /// After an unclean end, [`PageStore::repair_torn_pages`] comes before any page is read.
     pub fn open(
@@ -77,6 +82,12 @@ impl PageStore {
             host.vfs.create_dir(&data_dir).map_err(io("create", &data_dir))?;
             host.vfs.sync_dir(&options.home).map_err(io("sync", &options.home))?;
         }
+        let dirs = Arc::new(DataDirs::open(&*host.vfs, &options.home, options.environment, false)?);
+        let mut elsewhere = BTreeMap::new();
+        if dirs.others().next().is_some() {
+            elsewhere = dirs.files(&*host.vfs)?;
+            elsewhere.retain(|_, directory| *directory != DirNo::HOME);
+        }
         let arena =
             Arena::new(count, options.page_bytes).map_err(io("cache pages of", &data_dir))?;
         tracing::debug!(frames = count, page_bytes = options.page_bytes, "page store opened");
@@ -84,7 +95,8 @@ impl PageStore {
             host: host.clone(),
             poison: poison.clone(),
             barrier,
-            data_dir,
+            dirs,
+            elsewhere,
             arena,
             frames: (0..count).map(|_| Frame::new()).collect(),
             free: Mutex::new((0..count).rev().collect()),
@@ -156,8 +168,8 @@ impl PageStore {
             return Err(StoreError::NoSuchFile { file });
         }
         Ok(self.files.get(file).unwrap_or_else(|| {
-            let path = self.data_dir.join(names::data_file(file));
-            self.files.fill(file, || DataFile::new(file, path))
+            let directory = self.elsewhere.get(&file).copied().unwrap_or(DirNo::HOME);
+            self.files.fill(file, || DataFile::new(file, Arc::clone(&self.dirs), directory))
         }))
     }
 
@@ -185,7 +197,7 @@ impl PageStore {
 impl fmt::Debug for PageStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PageStore")
-            .field("data_dir", &self.data_dir)
+            .field("home", &self.options.home)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }

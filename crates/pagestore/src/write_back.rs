@@ -334,8 +334,10 @@ impl PageStore {
     }
 
     fn home_error(&self, what: &'static str, entry: &Entry, source: std::io::Error) -> StoreError {
-        let path = self.data_dir.join(campanile_format::names::data_file(entry.page.file));
-        StoreError::Io { what, path, source }
+        match self.entry(entry.page.file) {
+            Ok(file) => file.io(what, source),
+            Err(error) => error,
+        }
     }
 
     /// Poisons the environment because of a failed write or sync.

@@ -239,6 +239,7 @@ impl Analysis {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use campanile_format::DirNo;
     use campanile_format::record::Undo;
 
     const T7: TxnId = TxnId(7);
@@ -350,7 +351,7 @@ mod tests {
     #[test]
     fn removed_files_are_known_before_replay_begins() {
         let mut analysis = fresh();
-        let create = Body::FileCreate { file: FileId(20), durable: true };
+        let create = Body::FileCreate { file: FileId(20), durable: true, directory: DirNo::HOME };
         analysis.follow(at(600), &record(T7, Lsn::NONE, create)).unwrap();
         let remove = Body::Compensate {
             undo_next: Lsn::NONE,

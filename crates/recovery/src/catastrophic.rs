@@ -14,6 +14,7 @@ use campanile_format::control::Control;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Body;
 use campanile_format::{Features, Lsn, Timeline, Utc, names};
+use campanile_pagestore::DataDirs;
 use campanile_txn::LogicalUndo;
 use campanile_vfs::{Host, Open, Poison};
 use campanile_wal::{ControlFile, LogEnd, LogSet, Start as LogStart, Tail, find_end};
@@ -219,7 +220,9 @@ fn branch(
 /// What somebody copied here is in a cache, perhaps: the log that tells of changes to come must
 /// not outlive the pages they are made to.
 fn make_durable(host: &Host, home: &Path) -> Result<(), RecoveryError> {
-    let dirs = [home.join(names::DATA_DIR), home.join(names::LOG_DIR)];
+    let data = DataDirs::read(&*host.vfs, home)?;
+    let mut dirs: Vec<_> = data.all().map(|place| place.path.clone()).collect();
+    dirs.push(home.join(names::LOG_DIR));
     for dir in &dirs {
         let failed = |action, source| {
             let path = dir.display().to_string();

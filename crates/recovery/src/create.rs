@@ -9,6 +9,7 @@ use std::path::Path;
 use campanile_format::control::Control;
 use campanile_format::log_file::LOG_HEADER_BYTES;
 use campanile_format::{EnvironmentId, Features, FileId, Lsn, Timeline, TxnId, names};
+use campanile_pagestore::DataDirs;
 use campanile_vfs::{Host, Open, Poison};
 use campanile_wal::{ControlFile, Start, Wal, WalOptions};
 
@@ -29,7 +30,7 @@ pub(crate) fn create(
     make_dir(host, &dir)?;
     sync_dir(host, home)?;
     clear_remains(host, &dir)?;
-    let environment = new_id(host);
+    let environment = make_data_dirs(host, home, &options.data_dirs)?;
     let timeline = Timeline(1);
     let wal_options = WalOptions {
         file_bytes: options.log_file_bytes,
@@ -41,7 +42,7 @@ pub(crate) fn create(
     };
     let wal = Wal::open(host, poison, wal_options, Start::New)?;
     let control = Control {
-        features: Features::default(),
+        features: features_with(Features::NONE, !options.data_dirs.is_empty()),
         environment,
         timeline,
         page_bytes: options.store.page_bytes as u32,
@@ -57,6 +58,32 @@ pub(crate) fn create(
     };
     let control_file = ControlFile::create(host, poison, home, &control)?;
     Ok((wal, control_file, control))
+}
+
+/// Makes the directories of data files besides `data`, and the number of the environment. The
+/// marks of an attempt that got no further are ours if the number is the same, so that is kept.
+fn make_data_dirs(
+    host: &Host,
+    home: &Path,
+    paths: &[String],
+) -> Result<EnvironmentId, RecoveryError> {
+    let left = DataDirs::read(&*host.vfs, home)?;
+    let environment = left.environment().unwrap_or_else(|| new_id(host));
+    if !paths.is_empty() {
+        DataDirs::create(&*host.vfs, home, environment, paths)?;
+    } else if left.environment().is_some() {
+        let path = home.join(names::DATA_DIRS);
+        host.vfs.remove(&path).map_err(|source| io("remove", &path, source))?;
+        sync_dir(host, home)?;
+    }
+    Ok(environment)
+}
+
+/// The feature bits of an environment with, or without, directories besides `data`.
+pub(crate) fn features_with(features: Features, data_dirs: bool) -> Features {
+    let others = features.required & !Features::DATA_DIRS;
+    let bit = if data_dirs { Features::DATA_DIRS } else { 0 };
+    Features { required: others | bit, ..features }
 }
 
 /// A number that no other environment has.
@@ -112,11 +139,6 @@ fn log_files(host: &Host, dir: &Path) -> Result<Vec<u32>, RecoveryError> {
     let mut files: Vec<u32> = listed.iter().filter_map(|n| names::parse_log_file(n)).collect();
     files.sort_unstable();
     Ok(files)
-}
-
-/// True if there is any data file.
-pub(crate) fn has_data(host: &Host, dir: &Path) -> Result<bool, RecoveryError> {
-    Ok(list(host, dir)?.iter().any(|name| names::parse_data_file(name).is_some()))
 }
 
 fn list(host: &Host, dir: &Path) -> Result<Vec<String>, RecoveryError> {

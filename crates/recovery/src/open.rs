@@ -10,7 +10,7 @@ use std::sync::Arc;
 use campanile_format::control::Control;
 use campanile_format::record::Body;
 use campanile_format::{EnvironmentId, Features, Lsn, names};
-use campanile_pagestore::{PageStore, StoreOptions};
+use campanile_pagestore::{DataDirs, PageStore, StoreOptions};
 use campanile_txn::{
     FlushLogFirst, LockOptions, LockTable, LogicalUndo, Parts, Transactions, TransactionsOptions,
 };
@@ -20,7 +20,7 @@ use campanile_wal::{
     LOG_FILE_BYTES_MIN, LogSet, Start as LogStart, Wal, WalError, WalOptions,
 };
 
-use crate::create::{create, has_data, log_state};
+use crate::create::{create, features_with, log_state};
 use crate::error::RecoveryError;
 use crate::plan::{Plan, not_a_checkpoint, prepared_at_close};
 use crate::progress::{Hook, Pulse};
@@ -50,6 +50,8 @@ pub struct OpenOptions {
     pub transactions: TransactionsOptions,
     /// Gives up no log file until [`Wal::hold_from`] says which may go: the home has an archive.
     pub hold_log: bool,
+    /// Directories of data files besides `data`: those that are not listed yet are added.
+    pub data_dirs: Vec<String>,
 }
 
 impl OpenOptions {
@@ -66,6 +68,7 @@ impl OpenOptions {
             locks: LockOptions::default(),
             transactions: TransactionsOptions::default(),
             hold_log: false,
+            data_dirs: Vec::new(),
         }
     }
 }
@@ -99,6 +102,9 @@ pub fn open(
     let opening = Opening { host, home, options, poison: Poison::new(), undo };
     let found = Found::look(host, home)?;
     let mut start = found.choose(CleanEnd::Exact);
+    if let (Start::Continue(_) | Start::Recover(_), Some(control)) = (start, &found.control) {
+        found.dirs.clone().add(&*host.vfs, control.environment, &options.data_dirs)?;
+    }
     if let (Start::Continue(end), Some(control)) = (start, found.control) {
         match opening.go_on(control, end) {
             Err(RecoveryError::Wal(WalError::PastCleanEnd { .. })) => {
@@ -144,6 +150,7 @@ pub(crate) struct Found {
     control: Option<Control>,
     state: ControlState,
     log: LogState,
+    dirs: DataDirs,
     data: bool,
 }
 
@@ -160,8 +167,15 @@ impl Found {
             Err(error) => return Err(error.into()),
         };
         let log = log_state(host, &home.join(names::LOG_DIR))?;
-        let data = has_data(host, &home.join(names::DATA_DIR))?;
-        Ok(Found { control, state, log, data })
+        let dirs = match &control {
+            Some(control) => {
+                let listed = control.features.required & Features::DATA_DIRS != 0;
+                DataDirs::open(&*host.vfs, home, control.environment, listed)?
+            }
+            None => DataDirs::read(&*host.vfs, home)?,
+        };
+        let data = !dirs.files(&*host.vfs)?.is_empty();
+        Ok(Found { control, state, log, dirs, data })
     }
 
     pub fn choose(&self, end: CleanEnd) -> Start {
@@ -323,7 +337,12 @@ impl Opening<'_> {
         control_file: ControlFile,
         control: Control,
     ) -> Arc<Transactions> {
-        let control = Control { log_file_bytes: self.options.log_file_bytes, ..control };
+        let several = store.dirs().others().next().is_some();
+        let control = Control {
+            features: features_with(control.features, several),
+            log_file_bytes: self.options.log_file_bytes,
+            ..control
+        };
         let parts = Parts {
             poison: self.poison.clone(),
             clock: Arc::clone(&self.host.clock),

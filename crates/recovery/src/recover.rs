@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use campanile_format::control::Control;
 use campanile_format::planted::{self, Bug};
-use campanile_format::{FileId, TxnId, names};
+use campanile_format::{FileId, TxnId};
 use campanile_pagestore::PageStore;
 use campanile_txn::{CheckpointKind, Transactions};
 use campanile_vfs::Clock;
@@ -58,7 +58,8 @@ pub(crate) fn recover(
     watch.lap(Phase::Undo);
 
     pulse.report(plan.progress(Phase::Checkpoint, plan.end.end))?;
-    sync_names(opening, &[&opening.home.join(names::DATA_DIR), opening.home])?;
+    transactions.store().sync_data_dirs()?;
+    sync_names(opening, &[opening.home])?;
     transactions.checkpoint(CheckpointKind::Full)?;
     watch.lap(Phase::Checkpoint);
     watch.finish(&mut report);

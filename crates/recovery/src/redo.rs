@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, PageChange, Record};
-use campanile_format::{FileId, Lsn, PageId, PageNo, PageOp, map, page_op};
+use campanile_format::{DirNo, FileId, Lsn, PageId, PageNo, PageOp, map, page_op};
 use campanile_pagestore::{FileFlags, PageStore, RedoPage};
 
 use crate::analysis::Analysis;
@@ -65,7 +65,9 @@ impl<'a> Redo<'a> {
     pub fn replay(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<(), RecoveryError> {
         self.counts.count_record(&record.body);
         match &record.body {
-            Body::FileCreate { file, durable } => self.create(*file, *durable)?,
+            Body::FileCreate { file, durable, directory } => {
+                self.create(*file, *durable, *directory)?
+            }
             Body::FileRemove { file }
             | Body::Compensate { action: FileAction::RemoveFile(file), .. } => {
                 self.remove(*file)?
@@ -89,10 +91,18 @@ impl<'a> Redo<'a> {
         Ok(self.counts)
     }
 
-    fn create(&mut self, file: FileId, durable: bool) -> Result<(), RecoveryError> {
+    fn create(
+        &mut self,
+        file: FileId,
+        durable: bool,
+        directory: DirNo,
+    ) -> Result<(), RecoveryError> {
         let ours = self.scope.is_none_or(|scope| scope.file == file);
         if ours && !self.analysis.is_removed(file) && !self.store.open_file(file)? {
-            self.store.create_file(file, FileFlags { durable })?;
+            // A home that was restored without its other directories has the file in its own.
+            let known = self.store.dirs().get(directory).is_some();
+            let directory = if known { directory } else { DirNo::HOME };
+            self.store.create_file_in(file, FileFlags { durable }, directory)?;
             self.counts.files_created += 1;
         }
         Ok(())

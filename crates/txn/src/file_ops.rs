@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use campanile_format::map::{self, ROOT_PAGE};
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, Undo};
-use campanile_format::{FileId, Lsn, MetaFields, PageId, PageNo, PageOp};
+use campanile_format::{DirNo, FileId, Lsn, MetaFields, PageId, PageNo, PageOp};
 use campanile_pagestore::FileFlags;
 use campanile_sync::Mutex;
 
@@ -60,8 +60,18 @@ impl Drop for Pending<'_> {
 impl Transactions {
     /// Makes a data file with an empty tree in it. A rollback removes it.
     pub fn create_file(&self, txn: &mut Txn, durable: bool) -> Result<FileId, TxnError> {
+        self.create_file_in(txn, durable, DirNo::HOME)
+    }
+
+    /// As [`create_file`](Transactions::create_file), in a directory of the environment.
+    pub fn create_file_in(
+        &self,
+        txn: &mut Txn,
+        durable: bool,
+        directory: DirNo,
+    ) -> Result<FileId, TxnError> {
         let file = self.take_file_id()?;
-        self.create_file_as(txn, file, durable)?;
+        self.create_file_at(txn, file, durable, directory)?;
         Ok(file)
     }
 
@@ -72,9 +82,19 @@ impl Transactions {
         file: FileId,
         durable: bool,
     ) -> Result<(), TxnError> {
+        self.create_file_at(txn, file, durable, DirNo::HOME)
+    }
+
+    fn create_file_at(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        durable: bool,
+        directory: DirNo,
+    ) -> Result<(), TxnError> {
         self.poison().check()?;
         txn.check_open()?;
-        let made = self.make_file(txn, file, durable);
+        let made = self.make_file(txn, file, durable, directory);
         if let Err(error) = &made {
             txn.fail(format!("making data file {file} failed ({error})"));
         }
@@ -82,12 +102,18 @@ impl Transactions {
     }
 
     /// The record, the file, its first pages. Stopped half-way, only a rollback tidies up.
-    fn make_file(&self, txn: &mut Txn, file: FileId, durable: bool) -> Result<(), TxnError> {
+    fn make_file(
+        &self,
+        txn: &mut Txn,
+        file: FileId,
+        durable: bool,
+        directory: DirNo,
+    ) -> Result<(), TxnError> {
         {
             let _pending = self.pending_files.begin(self.wal().end());
-            let (lsn, _) = self.append(Some(txn), Body::FileCreate { file, durable })?;
+            let (lsn, _) = self.append(Some(txn), Body::FileCreate { file, durable, directory })?;
             self.flush_before_names(lsn)?;
-            self.store().create_file(file, FileFlags { durable })?;
+            self.store().create_file_in(file, FileFlags { durable }, directory)?;
         }
         self.format_file(By::Txn(txn), file, durable)
     }

@@ -7,7 +7,7 @@
 
 use campanile_btree::Seek;
 use campanile_format::catalog_row::CatalogRow;
-use campanile_format::{FileId, names};
+use campanile_format::{DirNo, FileId, names};
 use campanile_pagestore::StoreError;
 use campanile_txn::Access;
 
@@ -70,9 +70,8 @@ pub(crate) fn find_usable(view: View<'_>, name: &str) -> Result<Row> {
     }
     let file = names::data_file(row.file);
     let what = format!(
-        "the data file of database {name:?} is missing ({}/{file}): rebuild it from a backup and the \
-         log (campanile repair --file {})",
-        names::DATA_DIR,
+        "the data file {file} of database {name:?} is missing: rebuild it from a backup and the log \
+         (campanile repair --file {})",
         row.file
     );
     let lost = StoreError::NoSuchFile { file: row.file };
@@ -114,13 +113,32 @@ pub(crate) fn create(txn: &Transaction, name: &str, options: &DatabaseOptions) -
         return Ok(row);
     }
     txn.write_whole(|core, inner| {
-        let file = core.txns.create_file(inner, options.durable).map_err(causes::txn)?;
+        let directory = directory(core, options)?;
+        let file = core.txns.create_file_in(inner, options.durable, directory);
+        let file = file.map_err(causes::txn)?;
         // Nobody else can know of it yet: no key of it need be locked.
         core.txns.lock_whole(inner, file, Access::Write).map_err(causes::txn)?;
         let row = Row { file, durable: options.durable, created_us: core.host.clock.now_us() };
         put(core, inner, name, row)?;
         Ok(row)
     })
+}
+
+/// The directory that a new database is to lie in.
+fn directory(core: &Core, options: &DatabaseOptions) -> Result<DirNo> {
+    let Some(path) = &options.data_dir else { return Ok(DirNo::HOME) };
+    let dirs = core.txns.store().dirs();
+    if let Some(place) = path.to_str().and_then(|path| dirs.find(path)) {
+        return Ok(place.number);
+    }
+    let known: Vec<_> = dirs.all().map(|place| place.stated.as_str()).collect();
+    let what = format!(
+        "{} is no data directory of this environment, which has: {}; open it with \
+         EnvironmentOptions::add_data_dir",
+        path.display(),
+        known.join(", ")
+    );
+    Err(Error::new(ErrorKind::InvalidArgument, what))
 }
 
 /// Drops a database, once no other transaction uses it. Its file goes when the transaction is
@@ -163,7 +181,9 @@ pub(crate) fn empty(txn: &Transaction, name: &str) -> Result<()> {
     let row = find_existing(View::Transaction(txn), name)?;
     let new = txn.write_whole(|core, inner| {
         core.txns.lock_whole(inner, row.file, Access::Write).map_err(causes::txn)?;
-        let file = core.txns.create_file(inner, row.durable).map_err(causes::txn)?;
+        let directory = core.txns.store().directory_of(row.file).map_err(causes::store)?;
+        let file = core.txns.create_file_in(inner, row.durable, directory);
+        let file = file.map_err(causes::txn)?;
         core.txns.lock_whole(inner, file, Access::Write).map_err(causes::txn)?;
         let new = Row { file, ..row };
         put(core, inner, name, new)?;

@@ -148,7 +148,11 @@ fn kind_of_store(error: &StoreError) -> ErrorKind {
         error if error.is_corruption() => ErrorKind::Corrupt,
         StoreError::NoSuchFile { .. } => ErrorKind::NotFound,
         StoreError::CacheFull { .. } => ErrorKind::Busy,
-        StoreError::PageSize { .. } => ErrorKind::InvalidArgument,
+        StoreError::PageSize { .. } | StoreError::DirectoryRefused { .. } => {
+            ErrorKind::InvalidArgument
+        }
+        // A disk that is not mounted.
+        StoreError::DirectoryMissing { .. } => ErrorKind::Io,
         StoreError::Poisoned(_) => ErrorKind::Poisoned,
         // The log could not be flushed: the same as its own failure.
         StoreError::Barrier(_) | StoreError::Io { .. } => ErrorKind::Io,

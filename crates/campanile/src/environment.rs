@@ -15,6 +15,7 @@ use campanile_vfs::{Background, Host};
 use crate::activity::Activity;
 use crate::catalog;
 use crate::core::Core;
+use crate::data_dirs::{self, DataDirectory};
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keeper::Keeper;
@@ -197,6 +198,16 @@ impl Environment {
     #[must_use]
     pub fn page_bytes(&self) -> u32 {
         self.core().page_bytes()
+    }
+
+    /// The directories in which its data files are, `data` in the home first.
+    pub fn data_dirs(&self) -> Result<Vec<DataDirectory>> {
+        let core = self.core();
+        core.check_open()?;
+        let (dirs, control) = (core.txns.store().dirs(), core.txns.control());
+        let described =
+            dirs.all().map(|place| data_dirs::describe(&*core.host.vfs, dirs, place, &control));
+        described.collect()
     }
 
     /// What recovery did when this environment was opened; `None` if it had been closed cleanly or

@@ -21,6 +21,7 @@ pub use crate::inspect::log::{LogOptions, LogRecord, LogRecords, log, log_on, pa
 pub use crate::inspect::prepared::{prepared, prepared_on};
 pub use crate::owner::Owner;
 
+use crate::data_dirs::{self, DataDirectory};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::{LiveFigures, Lsn, RecoveryReport, causes, live, owner, start};
@@ -58,6 +59,8 @@ impl fmt::Display for HomeState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct HomeFile {
+    /// The directory it is in, from the home or from the root.
+    pub directory: String,
     /// Its name.
     pub name: String,
     /// Its length.
@@ -97,8 +100,10 @@ pub struct HomeInfo {
     pub log_bytes_since_checkpoint: u64,
     /// Log files.
     pub log_files: Vec<HomeFile>,
-    /// Data files.
+    /// Data files, in all directories that are there.
     pub data_files: Vec<HomeFile>,
+    /// The directories that data files are in.
+    pub data_dirs: Vec<DataDirectory>,
 }
 
 /// Looks at the home in the directory `home`.
@@ -131,10 +136,13 @@ pub fn home_on(host: &Host, home: impl AsRef<Path>) -> Result<HomeInfo> {
         (None, Some(_)) => HomeState::Closed,
         (None, None) => HomeState::NeedsRecovery,
     };
-    let log_files =
-        files(vfs, &home.join(names::LOG_DIR), |name| names::parse_log_file(name).is_some())?;
-    let data_files =
-        files(vfs, &home.join(names::DATA_DIR), |name| names::parse_data_file(name).is_some())?;
+    let log_files = files(vfs, home, names::LOG_DIR, |name| names::parse_log_file(name).is_some())?;
+    let data_dirs = data_dirs::list_on(host, home)?;
+    let mut data_files = Vec::new();
+    for dir in data_dirs.iter().filter(|dir| dir.number == 0 || dir.problem.is_none()) {
+        let is_ours = |name: &str| names::parse_data_file(name).is_some();
+        data_files.extend(files(vfs, home, &dir.path, is_ours)?);
+    }
     let newest = log_files.iter().filter_map(|file| names::parse_log_file(&file.name)).max();
     let end = control.clean_end.unwrap_or_else(|| {
         newest.map_or(control.durable, |newest| Lsn::new(newest, control.log_file_bytes))
@@ -154,6 +162,7 @@ pub fn home_on(host: &Host, home: impl AsRef<Path>) -> Result<HomeInfo> {
         log_bytes_since_checkpoint: log_distance(control.redo, end, control.log_file_bytes),
         log_files,
         data_files,
+        data_dirs,
     })
 }
 
@@ -220,15 +229,22 @@ pub fn dry_run_recovery_on(
     Ok((report.outcome != Outcome::Clean).then_some(report))
 }
 
-fn files(vfs: &dyn Vfs, dir: &Path, is_ours: impl Fn(&str) -> bool) -> Result<Vec<HomeFile>> {
+fn files(
+    vfs: &dyn Vfs,
+    home: &Path,
+    directory: &str,
+    is_ours: impl Fn(&str) -> bool,
+) -> Result<Vec<HomeFile>> {
+    let dir = home.join(directory);
     let failed = |error| Error::io(format!("listing {}", dir.display()), error);
     let mut found = Vec::new();
-    let mut names = vfs.list(dir).map_err(failed)?;
+    let mut names = vfs.list(&dir).map_err(failed)?;
     names.sort();
     for name in names {
         if is_ours(&name) {
             let file = vfs.open(&dir.join(&name), Open::Read).map_err(failed)?;
-            found.push(HomeFile { bytes: file.len().map_err(failed)?, name });
+            let (directory, bytes) = (directory.to_owned(), file.len().map_err(failed)?);
+            found.push(HomeFile { directory, name, bytes });
         }
     }
     Ok(found)

@@ -11,6 +11,7 @@ mod causes;
 mod copy;
 mod core;
 mod cursor;
+pub mod data_dirs;
 mod database;
 pub mod diff;
 mod dump;

@@ -48,6 +48,7 @@ pub struct EnvironmentOptions {
     pub(crate) double_write: bool,
     pub(crate) open_files: usize,
     pub(crate) archive: Option<PathBuf>,
+    pub(crate) data_dirs: Vec<PathBuf>,
     pub(crate) progress: Progress,
 }
 
@@ -82,6 +83,7 @@ impl Default for EnvironmentOptions {
             double_write: true,
             open_files: 128,
             archive: None,
+            data_dirs: Vec::new(),
             progress: Progress::none(),
         }
     }
@@ -250,6 +252,19 @@ impl EnvironmentOptions {
         self
     }
 
+    /// Keeps data files in this directory too, on another disk perhaps (default: all in `data` in
+    /// the home). May be called for several. A relative path is relative to the home. The directory
+    /// is made if it is missing, or must hold no data files yet; the home remembers it from then
+    /// on, and is refused as long as one of its directories is missing. Log, control file and the
+    /// copies of pages being written stay in the home.
+    ///
+    /// A database lies in the directory that [`DatabaseOptions::data_dir`] names; see
+    /// [`data_dirs`](crate::data_dirs) for moving one.
+    pub fn add_data_dir(mut self, path: impl Into<PathBuf>) -> EnvironmentOptions {
+        self.data_dirs.push(path.into());
+        self
+    }
+
     /// Who is told how far recovery is, and may stop it.
     pub fn progress(mut self, progress: Progress) -> EnvironmentOptions {
         self.progress = progress;
@@ -329,11 +344,12 @@ pub enum Durability {
 pub struct DatabaseOptions {
     pub(crate) durable: bool,
     pub(crate) exclusive: bool,
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
 impl Default for DatabaseOptions {
     fn default() -> DatabaseOptions {
-        DatabaseOptions { durable: true, exclusive: false }
+        DatabaseOptions { durable: true, exclusive: false, data_dir: None }
     }
 }
 
@@ -347,6 +363,13 @@ impl DatabaseOptions {
     /// writes no log and is empty after recovery; transactions still roll back and isolate.
     pub fn durable(mut self, durable: bool) -> DatabaseOptions {
         self.durable = durable;
+        self
+    }
+
+    /// The directory that its data file is made in (default: `data` in the home), as it was named
+    /// to [`EnvironmentOptions::add_data_dir`]. A database that exists stays where it is.
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> DatabaseOptions {
+        self.data_dir = Some(path.into());
         self
     }
 

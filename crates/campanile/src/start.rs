@@ -6,7 +6,7 @@
 //! is locked.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_backup::ArchiveNote;
@@ -140,7 +140,9 @@ pub(crate) fn open(
     let progress = options.progress.clone();
     let mut hook = hook(&progress);
     let note = ArchiveNote::read(&host, home).map_err(causes::backup)?;
-    let how = OpenOptions { hold_log: note.is_some(), ..open_options(&options) };
+    let listable = |path: &PathBuf| crate::data_dirs::listable(path);
+    let data_dirs = options.data_dirs.iter().map(listable).collect::<Result<_>>()?;
+    let how = OpenOptions { hold_log: note.is_some(), data_dirs, ..open_options(&options) };
     let opened = match way {
         Way::Normal => campanile_recovery::open(&host, home, &how, undo, &mut hook),
         Way::Catastrophic(target) => catastrophic(&host, home, &how, target, undo, &mut hook),
@@ -286,5 +288,6 @@ pub(crate) fn open_options(options: &EnvironmentOptions) -> OpenOptions {
         },
         transactions,
         hold_log: false,
+        data_dirs: Vec::new(),
     }
 }

@@ -51,6 +51,11 @@ impl Place {
         !Path::new(&self.stated).components().all(inside)
     }
 
+    /// The numbers of the data files in it. None if it is missing.
+    pub fn files(&self, vfs: &dyn Vfs) -> Result<Vec<FileId>> {
+        files_in(vfs, &self.path)
+    }
+
     fn missing(&self, why: impl Into<String>) -> StoreError {
         StoreError::DirectoryMissing { path: self.path.clone(), why: why.into() }
     }
@@ -112,8 +117,11 @@ impl DataDirs {
         }
     }
 
-    /// Whether the directory is the one that the home means.
-    fn check(&self, vfs: &dyn Vfs, environment: EnvironmentId, place: &Place) -> Result<()> {
+    /// Refuses a directory that is not there, or is not the one that the home means.
+    pub fn check(&self, vfs: &dyn Vfs, environment: EnvironmentId, place: &Place) -> Result<()> {
+        if place.number == DirNo::HOME {
+            return Ok(());
+        }
         let mark = self.mark_in(vfs, place)?;
         if mark.environment != environment {
             return Err(place.foreign(format!(
@@ -203,7 +211,7 @@ impl DataDirs {
     pub fn files(&self, vfs: &dyn Vfs) -> Result<BTreeMap<FileId, DirNo>> {
         let mut found = BTreeMap::new();
         for place in &self.dirs {
-            for file in files_in(vfs, &place.path)? {
+            for file in place.files(vfs)? {
                 let Some(other) = found.insert(file, place.number) else { continue };
                 let other = self.get(other).map_or_else(PathBuf::new, |other| other.path.clone());
                 let name = names::data_file(file);

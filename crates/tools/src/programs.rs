@@ -7,6 +7,7 @@ pub mod backup;
 pub mod bench;
 pub mod checkpoint;
 pub mod diff;
+pub mod data_dirs;
 pub mod drill;
 pub mod dump;
 pub mod export;
@@ -45,6 +46,7 @@ pub const ALL: &[Program] = &[
     import::PROGRAM,
     diff::PROGRAM,
     fingerprint::PROGRAM,
+    data_dirs::PROGRAM,
     dump::PROGRAM,
     load::PROGRAM,
     verify::PROGRAM,

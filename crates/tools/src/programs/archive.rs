@@ -103,12 +103,13 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     } else if args.delete {
         files = backup::remove_log_files(home)?;
     } else if args.data {
-        files = inspect::home(home)?.data_files.into_iter().map(|file| file.name).collect();
+        let found = inspect::home(home)?.data_files.into_iter();
+        files = found.map(|file| format!("{}/{}", file.directory, file.name)).collect();
     } else {
         let which = if args.logs { LogFiles::All } else { LogFiles::Removable };
         files = backup::log_files(home, which)?;
     }
-    let files = place(home, if args.data { "data" } else { "log" }, files, args.absolute)?;
+    let files = place(home, if args.data { "" } else { "log" }, files, args.absolute)?;
     let archive = backup::archive_of(home)?;
     if args.json.json {
         let archived_to = archived_to.map(|lsn| lsn.to_string());

@@ -193,7 +193,14 @@ fn environment(session: &Session, info: &HomeInfo) -> Result<(), Failure> {
     row(&info.redo, "Recovery would begin at")?;
     row(&info.clean_end.unwrap_or(Lsn::NONE), "End of the log at the clean close")?;
     row(&info.data_files.len(), "Data files")?;
-    row(&info.data_files.iter().map(|file| file.bytes).sum::<u64>(), "Bytes of data files")
+    row(&info.data_files.iter().map(|file| file.bytes).sum::<u64>(), "Bytes of data files")?;
+    for dir in &info.data_dirs {
+        match &dir.problem {
+            None => row(&dir.path, "Data directory")?,
+            Some(problem) => row(problem, "Data directory that cannot be used")?,
+        }
+    }
+    Ok(())
 }
 
 fn log(session: &Session, info: &HomeInfo) -> Result<(), Failure> {

@@ -8,7 +8,7 @@
 
 use campanile::EnvironmentOptions;
 use campanile_tests::explore::{Effort, Tally, explore, explore_story};
-use campanile_tests::life::{tiny, whole_blocks};
+use campanile_tests::life::{spread, tiny, whole_blocks};
 use campanile_tests::script::{Cast, script};
 use campanile_tests::workload::Shape;
 use std::sync::Mutex;
@@ -131,6 +131,12 @@ fn blocks_ruined_around_unsynced_writes_lose_nothing() {
     let effort = Effort { collateral: true, torn_sectors: true, ..EFFORT };
     let shape = Shape { page_bytes: 4096, volatile: false, ..Shape::mixed(60) };
     campaign_with("ruined blocks", 10, shape, &whole_blocks(), effort);
+}
+
+/// The entries of each directory survive on their own.
+#[test]
+fn data_files_in_several_directories_lose_nothing() {
+    campaign_with("several directories", 10, Shape::mixed(90), &spread(), EFFORT);
 }
 
 /// Many scripts with fewer states each.

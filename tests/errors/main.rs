@@ -1,7 +1,7 @@
 //! The story: one I/O call fails, or all from one on. The engine may ride it out or report it; it
 //! may not lose what it acknowledged, hang, or go on writing after a failed write or sync.
 
-use campanile_tests::life::tiny;
+use campanile_tests::life::{spread, tiny};
 use campanile_tests::script::{Cast, script};
 use campanile_tests::sweep::{Demand, SweepTally, sweep, sweep_recovery, sweep_story};
 use campanile_tests::workload::Shape;
@@ -143,6 +143,21 @@ const ONE_OF_EACH: [(&str, Fault); 7] = [
     ("space", Fault::NoSpace),
     ("metadata", Fault::MetadataFails),
 ];
+
+#[test]
+fn a_failing_call_on_data_files_in_several_directories_loses_nothing() {
+    let mut total = SweepTally::default();
+    for (name, fault) in ONE_OF_EACH {
+        let rule = |call| FaultRule::new(fault, Trigger::Call(call));
+        let shape = Shape::mixed(60);
+        total.add(sweep(14, shape, &spread(), stride(), name, Demand::All, rule));
+        let recovery = stride();
+        total.add(sweep_recovery(15, shape, &spread(), recovery, name, Demand::All, rule));
+    }
+    println!("{} runs over several directories, struck in {}", total.runs, total.struck);
+    assert!(total.violations.is_empty(), "{}", total.violations[0]);
+    assert!(total.struck > 50, "the faults hardly struck");
+}
 
 #[test]
 fn a_failing_call_beside_other_sessions_loses_nothing() {

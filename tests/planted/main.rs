@@ -6,7 +6,7 @@
 
 use campanile_format::planted::{self, Bug};
 use campanile_tests::explore::{Effort, explore, explore_story};
-use campanile_tests::life::tiny;
+use campanile_tests::life::{spread, tiny};
 use campanile_tests::script::{Cast, script};
 use campanile_tests::sweep::{Demand, sweep, sweep_recovery};
 use campanile_tests::workload::Shape;
@@ -145,6 +145,21 @@ fn each_is_found(bugs: &[Bug], search: fn(u64) -> Option<String>) {
     let _ = std::panic::take_hook();
     println!("{} of {} planted bugs caught", bugs.len() - missed.len(), bugs.len());
     assert!(missed.is_empty(), "not caught: {missed:?}");
+}
+
+fn found_in_directories(seeds: u64) -> Option<String> {
+    for seed in 0..seeds {
+        let tally = explore(seed, Shape::mixed(90), &spread(), EFFORT);
+        if let Some(violation) = tally.violations.first() {
+            return Some(format!("program {seed}, {} states: {violation}", tally.states));
+        }
+    }
+    None
+}
+
+#[test]
+fn the_planted_bug_in_other_directories_is_caught() {
+    each_is_found(&[Bug::OtherDirectoryNotSynced], found_in_directories);
 }
 
 #[test]

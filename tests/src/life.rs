@@ -34,6 +34,11 @@ pub fn whole_blocks() -> campanile::EnvironmentOptions {
         .checkpoint_log_bytes(48 * 1024)
 }
 
+/// As [`tiny`], with data files in three directories: databases take turns in them.
+pub fn spread() -> campanile::EnvironmentOptions {
+    tiny().add_data_dir("/disk2/shop").add_data_dir("fast")
+}
+
 /// Where every simulated environment lives.
 pub const HOME: &str = "/home";
 
@@ -165,7 +170,9 @@ impl Life {
         }
         let env = self.env().clone();
         let txn = self.txn.as_mut().expect("begun");
-        let options = DatabaseOptions::new().durable(durable);
+        let dirs = env.data_dirs();
+        let directory = &dirs[(database + 1) % dirs.len()];
+        let options = DatabaseOptions::new().durable(durable).data_dir(directory);
         env.create_database_with(txn, &name, options)?;
         if !durable && !self.volatile.contains(&name) {
             self.volatile.push(name.clone());

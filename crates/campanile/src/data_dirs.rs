@@ -65,7 +65,7 @@ pub fn list_on(host: &Host, home: &Path) -> Result<Vec<DataDirectory>> {
     dirs.all().map(|place| describe(&*host.vfs, &dirs, place, &control)).collect()
 }
 
-pub(crate) fn describe(
+fn describe(
     vfs: &dyn Vfs,
     dirs: &DataDirs,
     place: &Place,

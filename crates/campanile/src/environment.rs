@@ -5,7 +5,7 @@
 //! contain an algorithm: it wires.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_sync::Mutex;
@@ -15,7 +15,6 @@ use campanile_vfs::{Background, Host};
 use crate::activity::Activity;
 use crate::catalog;
 use crate::core::Core;
-use crate::data_dirs::{self, DataDirectory};
 use crate::database::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keeper::Keeper;
@@ -200,14 +199,11 @@ impl Environment {
         self.core().page_bytes()
     }
 
-    /// The directories in which its data files are, `data` in the home first.
-    pub fn data_dirs(&self) -> Result<Vec<DataDirectory>> {
-        let core = self.core();
-        core.check_open()?;
-        let (dirs, control) = (core.txns.store().dirs(), core.txns.control());
-        let described =
-            dirs.all().map(|place| data_dirs::describe(&*core.host.vfs, dirs, place, &control));
-        described.collect()
+    /// The directories in which its data files are, `data` in the home first; see
+    /// [`data_dirs::list`](crate::data_dirs::list) for what is in them.
+    #[must_use]
+    pub fn data_dirs(&self) -> Vec<PathBuf> {
+        self.core().txns.store().dirs().all().map(|place| place.path.clone()).collect()
     }
 
     /// What recovery did when this environment was opened; `None` if it had been closed cleanly or

@@ -46,6 +46,8 @@ bugs! {
     FollowerWokenEarly,
     /// A log file is recycled although its last records are still needed.
     LogRecycledOneTooEarly,
+    /// The directory of a data file is synced only if it is the one in the home.
+    OtherDirectoryNotSynced,
     /// Log files are given up although somebody reads them.
     LogPinIgnored,
     /// A hot backup states an end of its log that was read before its pages.

@@ -26,14 +26,36 @@ impl DataDirs {
         for path in paths {
             dirs.push(path)?;
         }
-        for place in dirs.others() {
-            dirs.check_free(vfs, environment, place)?;
-        }
-        dirs.write_list(vfs, environment)?;
-        for place in dirs.others() {
-            dirs.mark(vfs, environment, place)?;
-        }
+        dirs.make(vfs, environment)?;
         Ok(DataDirs { environment: Some(environment), ..dirs })
+    }
+
+    /// The directories that a home is to have; nothing is made yet.
+    pub fn planned(home: &Path, dirs: &[DataDir]) -> Result<DataDirs> {
+        let mut planned = DataDirs::only_home(home);
+        for dir in dirs {
+            if planned.find(&dir.path).is_some() || planned.get(dir.number).is_some() {
+                let why = "it is to be two directories of the environment at once".to_owned();
+                return Err(refused(Path::new(&dir.path), why));
+            }
+            planned.dirs.push(Place::new(home, dir.number, &dir.path));
+        }
+        Ok(planned)
+    }
+
+    /// Refuses directories that others use, or that hold data files already.
+    pub fn check_free(&self, vfs: &dyn Vfs, environment: EnvironmentId) -> Result<()> {
+        self.others().try_for_each(|place| self.check_one(vfs, environment, place))
+    }
+
+    /// Makes the list, and then the directories with their marks. Nothing if there are none.
+    pub fn make(&self, vfs: &dyn Vfs, environment: EnvironmentId) -> Result<()> {
+        if self.others().next().is_none() {
+            return Ok(());
+        }
+        self.check_free(vfs, environment)?;
+        self.write_list(vfs, environment)?;
+        self.others().try_for_each(|place| self.mark(vfs, environment, place))
     }
 
     /// Adds those of the directories that are not listed yet. They are made if they are missing.
@@ -51,7 +73,7 @@ impl DataDirs {
             return Ok(());
         }
         for place in self.dirs.iter().skip(known) {
-            self.check_free(vfs, environment, place)?;
+            self.check_one(vfs, environment, place)?;
             self.mark(vfs, environment, place)?;
         }
         self.write_list(vfs, environment)?;
@@ -131,7 +153,7 @@ impl DataDirs {
     }
 
     /// Refuses a directory that another environment uses, or that holds data files already.
-    fn check_free(&self, vfs: &dyn Vfs, environment: EnvironmentId, place: &Place) -> Result<()> {
+    fn check_one(&self, vfs: &dyn Vfs, environment: EnvironmentId, place: &Place) -> Result<()> {
         let log = self.home.join(names::LOG_DIR);
         if place.path == self.home || place.path == log {
             let why = "it is the home's own directory: name one for data files only".to_owned();
@@ -146,6 +168,7 @@ impl DataDirs {
                     names::DATA_DIR_MARK
                 )));
             }
+            self.check_left(vfs, &mark, place)?;
         }
         if let Some(file) = files_in(vfs, &place.path)?.first() {
             let why = format!("it holds {} already: name an empty one", names::data_file(*file));

@@ -293,7 +293,12 @@ impl Cursor {
         let Some(slot) = self.slot_in_copy(tree, reader.snapshot()) else { return Ok(None) };
         if let Scanning::Free { .. } = scanning {
             let dirty = reader.txn().is_some_and(|txn| tree.reads_dirty(txn));
-            return Ok(self.step_here(way, slot, dirty));
+            let found = self.step_here(way, slot, dirty);
+            if found == Some(true) {
+                // What was held for the record before is needed no more.
+                self.held = None;
+            }
+            return Ok(found);
         }
         if matches!(way, Way::Down { .. }) && !self.has_entered(reader) {
             return Ok(None);
@@ -402,12 +407,20 @@ impl Cursor {
         reader: &mut Reader<'_>,
         key: &[u8],
     ) -> Result<bool, TreeError> {
-        let mut held = tree.lock_to_read(reader, key)?;
-        let slot = match self.copy_exactly(tree, reader, key, &mut held) {
-            Ok(Some(slot)) => slot,
-            failed => {
-                tree.unlock(reader, held);
-                return failed.map(|_| false);
+        let (slot, held) = loop {
+            let mark = reader.children_mark();
+            let mut held = tree.lock_to_read(reader, key)?;
+            let found = self.copy_exactly(tree, reader, key, &mut held).and_then(|slot| {
+                Ok((slot, tree.is_still_so(reader, mark, key, self.spare.version())?))
+            });
+            match found {
+                Ok((Some(slot), true)) => break (slot, held),
+                found => {
+                    tree.unlock(reader, held);
+                    if let (None, true) = found? {
+                        return Ok(false);
+                    }
+                }
             }
         };
         self.arrive(slot);

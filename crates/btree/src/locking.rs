@@ -5,7 +5,8 @@
 //! and a key that was found absent stays absent. Must never: decide about gaps (`gap.rs`,
 //! `scan.rs`).
 
-use campanile_txn::{Access, Alone, Brief, Isolation, Txn, TxnError};
+use campanile_pagestore::PageVersion;
+use campanile_txn::{Access, Alone, Brief, ChildrenMark, Isolation, Txn, TxnError};
 
 use crate::error::TreeError;
 use crate::tree::Tree;
@@ -67,6 +68,27 @@ impl Tree<'_> {
             Isolation::ReadCommitted => self.lock_briefly(txn, key),
             Isolation::ReadUncommitted => Ok(Held::Nothing),
         }
+    }
+
+    /// Whether what was seen of a locked `key` on a leaf, then of version `seen`, is not what a child
+    /// has changed and may take back: children heed no locks of their parent. If there were any since
+    /// `mark`, the lock is asked for once more, which waits for such a child, and the leaf must not
+    /// have changed. If not: look again.
+    pub(crate) fn is_still_so(
+        &self,
+        reader: &mut Reader<'_>,
+        mark: Option<ChildrenMark>,
+        key: &[u8],
+        seen: PageVersion,
+    ) -> Result<bool, TreeError> {
+        let (Reader::Txn(txn), Some(mark)) = (&mut *reader, mark) else { return Ok(true) };
+        let locks_keys = self.locks == Locks::Keys && txn.isolation() != Isolation::ReadUncommitted;
+        if !locks_keys || !txn.had_children_since(mark) {
+            return Ok(true);
+        }
+        let again = self.lock_to_read(reader, key)?;
+        self.unlock(reader, again);
+        Ok(self.store().has_version(seen))
     }
 
     /// Locks the key to the end of the transaction, whatever its isolation, so that what it has

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use campanile_format::map::ROOT_PAGE;
 use campanile_format::record::Undo;
 use campanile_format::{FileId, Lsn, MetaFields, PageBytes, PageId, PageNo, PageOp};
-use campanile_pagestore::{PageStore, PageWrite, StoreError};
+use campanile_pagestore::{PageStore, PageVersion, PageWrite, StoreError};
 use campanile_txn::{By, Change, Snapshot, Transactions, Txn, TxnError};
 
 use crate::cursor::Cursor;
@@ -110,9 +110,9 @@ impl<'e> Tree<'e> {
         key: &[u8],
         take: impl FnOnce(&[u8]) -> R,
     ) -> Result<Option<R>, TreeError> {
-        let mut held = self.lock_to_read(&mut reader, key)?;
         let mut scratch = SCRATCH.take();
-        let sight = self.get_held(&mut reader, &mut held, key, &mut scratch);
+        let (sight, mut held) = self.look_with_lock(&mut reader, key, &mut scratch)?;
+        let sight = self.fetch(&mut reader, &mut held, sight, key, &mut scratch);
         // Before the caller's own code: it may do with the transaction what it likes.
         self.unlock(&mut reader, held);
         let result = sight.map(|sight| match sight? {
@@ -126,22 +126,44 @@ impl<'e> Tree<'e> {
         result
     }
 
-    /// Where the value of `key` is, under the locks that `held` says; a large one is fetched into
-    /// `scratch`.
-    fn get_held(
+    /// Where the value of `key` is, and what keeps it there: to be given back.
+    fn look_with_lock(
+        &self,
+        reader: &mut Reader<'_>,
+        key: &[u8],
+        scratch: &mut Vec<u8>,
+    ) -> Result<(Option<Sight>, Held), TreeError> {
+        loop {
+            let mark = reader.children_mark();
+            let held = self.lock_to_read(reader, key)?;
+            let seen = self.look_up(reader.snapshot(), key, scratch);
+            let seen = seen
+                .and_then(|(sight, leaf)| Ok((sight, self.is_still_so(reader, mark, key, leaf)?)));
+            match seen {
+                Ok((sight, true)) => return Ok((sight, held)),
+                seen => {
+                    self.unlock(reader, held);
+                    seen?;
+                }
+            }
+        }
+    }
+
+    /// Fetches a large value into `scratch`.
+    fn fetch(
         &self,
         reader: &mut Reader<'_>,
         held: &mut Held,
+        mut sight: Option<Sight>,
         key: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Result<Option<Sight>, TreeError> {
-        let mut sight = self.look_up(reader.snapshot(), key, scratch)?;
         if let (Held::Nothing, Some(Sight::Overflow(_)), Reader::Txn(txn)) =
             (&held, &sight, &mut *reader)
         {
             // Pages of a value that is taken back are free: no look at them without a lock.
             *held = self.lock_briefly(txn, key)?;
-            sight = self.look_up(None, key, scratch)?;
+            sight = self.look_up(None, key, scratch)?.0;
         }
         if let Some(Sight::Overflow(overflow)) = sight {
             scratch.clear();
@@ -155,10 +177,9 @@ impl<'e> Tree<'e> {
     /// # Errors
     /// As [`Tree::get`].
     pub fn contains(&self, mut reader: Reader<'_>, key: &[u8]) -> Result<bool, TreeError> {
-        let held = self.lock_to_read(&mut reader, key)?;
-        let sight = self.look_up(reader.snapshot(), key, &mut Vec::new());
+        let (sight, held) = self.look_with_lock(&mut reader, key, &mut Vec::new())?;
         self.unlock(&mut reader, held);
-        Ok(sight?.is_some())
+        Ok(sight.is_some())
     }
 
     /// The length of the value of `key`.
@@ -166,10 +187,9 @@ impl<'e> Tree<'e> {
     /// # Errors
     /// As [`Tree::get`].
     pub fn value_len(&self, mut reader: Reader<'_>, key: &[u8]) -> Result<Option<u64>, TreeError> {
-        let held = self.lock_to_read(&mut reader, key)?;
-        let sight = self.look_up(reader.snapshot(), key, &mut Vec::new());
+        let (sight, held) = self.look_with_lock(&mut reader, key, &mut Vec::new())?;
         self.unlock(&mut reader, held);
-        Ok(sight?.map(|sight| match sight {
+        Ok(sight.map(|sight| match sight {
             Sight::OnPage(range) => range.len() as u64,
             Sight::Version(bytes) => bytes.len() as u64,
             Sight::Overflow(overflow) => overflow.len,
@@ -193,24 +213,26 @@ impl<'e> Tree<'e> {
         cursor.entry(self)
     }
 
-    /// Where the visible value of `key` is; an inline one is copied into `scratch`.
+    /// Where the visible value of `key` is, and the leaf that says so; an inline one is copied into
+    /// `scratch`.
     pub(crate) fn look_up(
         &self,
         snapshot: Option<&Snapshot>,
         key: &[u8],
         scratch: &mut Vec<u8>,
-    ) -> Result<Option<Sight>, TreeError> {
+    ) -> Result<(Option<Sight>, PageVersion), TreeError> {
         self.look_at_leaf(Target::At(key), |leaf| {
-            let node = node_of(&leaf);
-            let Ok(slot) = node.search(key) else { return Ok(None) };
+            let (node, version) = (node_of(&leaf), leaf.version());
+            let Ok(slot) = node.search(key) else { return Ok((None, version)) };
             let eyes = Eyes::for_page(self.txns, self.file, snapshot, leaf.lsn());
-            Ok(match eyes.see(&node, slot, key)? {
+            let sight = match eyes.see(&node, slot, key)? {
                 Some(Sight::OnPage(range)) => {
                     let kept = leaf.words().copy_span(range.start, range.len(), scratch);
                     Some(Sight::OnPage(kept))
                 }
                 sight => sight,
-            })
+            };
+            Ok((sight, version))
         })
     }
 

@@ -44,13 +44,20 @@ impl<'e> Tree<'e> {
         mut reader: Reader<'_>,
         key: &[u8],
     ) -> Result<Option<ValueReader<'e>>, TreeError> {
-        // The value is read bit by bit, so its pages must stay.
-        let _held = match &mut reader {
-            Reader::Txn(txn) => self.lock_to_stay(txn, key)?,
-            Reader::Snapshot(_) | Reader::Uncommitted => Held::Enough,
-        };
         let mut inline = Vec::new();
-        Ok(match self.look_up(reader.snapshot(), key, &mut inline)? {
+        // The value is read bit by bit, so its pages must stay.
+        let (sight, _held) = loop {
+            let mark = reader.children_mark();
+            let held = match &mut reader {
+                Reader::Txn(txn) => self.lock_to_stay(txn, key)?,
+                Reader::Snapshot(_) | Reader::Uncommitted => Held::Enough,
+            };
+            let (sight, leaf) = self.look_up(reader.snapshot(), key, &mut inline)?;
+            if self.is_still_so(&mut reader, mark, key, leaf)? {
+                break (sight, held);
+            }
+        };
+        Ok(match sight {
             None => None,
             Some(Sight::OnPage(range)) => {
                 Some(ValueReader::of_bytes(*self, inline[range].to_vec()))

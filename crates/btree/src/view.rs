@@ -3,7 +3,7 @@
 //! Owns: [`Reader`] (whose eyes a read goes through) and [`Seek`] (which record it looks for).
 //! Must never: know pages.
 
-use campanile_txn::{Snapshot, Txn};
+use campanile_txn::{ChildrenMark, Snapshot, Txn};
 
 /// Whose eyes a read goes through.
 #[derive(Debug)]
@@ -33,6 +33,14 @@ impl Reader<'_> {
     pub(crate) fn txn(&mut self) -> Option<&mut Txn> {
         match self {
             Reader::Txn(txn) => Some(txn),
+            Reader::Snapshot(_) | Reader::Uncommitted => None,
+        }
+    }
+
+    /// Before a look of a transaction; see [`Tree::is_still_so`](crate::tree::Tree::is_still_so).
+    pub(crate) fn children_mark(&self) -> Option<ChildrenMark> {
+        match self {
+            Reader::Txn(txn) => Some(txn.children_mark()),
             Reader::Snapshot(_) | Reader::Uncommitted => None,
         }
     }

@@ -117,7 +117,7 @@ impl<'e> Tree<'e> {
         }
         if mode != Mode::Put {
             // The key is locked: it will not come or go.
-            let there = self.look_up(None, key, &mut Vec::new())?.is_some();
+            let there = self.look_up(None, key, &mut Vec::new())?.0.is_some();
             if there != (mode == Mode::ReplaceOnly) {
                 return Ok(Outcome::Refused);
             }

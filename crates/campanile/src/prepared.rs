@@ -170,31 +170,23 @@ impl Environment {
 
 fn commit(core: &Core, gid: &[u8]) -> Result<Lsn> {
     inside(core, |core| {
-        let id = id_of(core, gid);
-        let retirements = id.map_or_else(|| Ok(Vec::new()), |id| retirements(core, id))?;
-        let commit = || core.txns.commit_prepared(gid).map_err(causes::txn);
+        let known = core.txns.find_prepared(gid).map_err(causes::txn)?;
+        // What this one retired must not be published by another that takes its global id over.
+        let retirements = retirements(core, known.id)?;
+        let commit = || core.txns.commit_known(&known).map_err(causes::txn);
         let committed = core.retired.publish(&retirements, commit)?;
-        forget(core, id);
+        core.prepared_retirements.lock().remove(&known.id);
         Ok(committed)
     })
 }
 
 fn abort(core: &Core, gid: &[u8]) -> Result<()> {
     inside(core, |core| {
-        let id = id_of(core, gid);
-        core.txns.abort_prepared(gid).map_err(causes::txn)?;
-        forget(core, id);
+        let known = core.txns.find_prepared(gid).map_err(causes::txn)?;
+        core.txns.abort_known(&known).map_err(causes::txn)?;
+        core.prepared_retirements.lock().remove(&known.id);
         Ok(())
     })
-}
-
-fn id_of(core: &Core, gid: &[u8]) -> Option<TxnId> {
-    core.txns.prepared().into_iter().find(|known| known.gid == gid).map(|known| known.id)
-}
-
-fn forget(core: &Core, id: Option<TxnId>) {
-    let mut all = core.prepared_retirements.lock();
-    id.and_then(|id| all.remove(&id));
 }
 
 /// Keeps the environment open meanwhile.

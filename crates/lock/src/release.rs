@@ -7,7 +7,7 @@ use campanile_sync::atomic::Ordering;
 
 use crate::error::LockError;
 use crate::lock::Hold;
-use crate::mode::{Brief, Mode};
+use crate::mode::{Brief, Mode, Part};
 use crate::name::LockName;
 use crate::owner::OwnerId;
 use crate::table::LockTable;
@@ -71,18 +71,26 @@ impl LockTable {
         });
     }
 
-    /// Gives back every lock of `owner` on keys of file `space`, and keeps the one on the whole:
-    /// the owner has escalated.
-    pub fn release_keys(&self, owner: OwnerId, space: u32) {
+    /// Gives back every lock of `owner` on keys of file `space` that is covered by the part in which
+    /// the whole is held now: the owner has escalated. A stronger one, which a child may hand over
+    /// at this very moment, stays, and so does the whole.
+    pub fn release_keys(&self, owner: OwnerId, space: u32, whole: Part) {
         let is_key = |name: &LockName| name.space == space && *name != LockName::whole(space);
         // Those to go last, so that each is found at the end, whatever else the owner holds.
-        self.owners.with(owner, |owner| owner.held.sort_unstable_by_key(is_key));
-        loop {
-            // A bounded piece at a time: list and locks agree between any two of them (L5).
-            let next =
-                self.owners.peek(owner, |owner| owner.held.iter().rev().copied().find(is_key));
-            let Some(name) = next.flatten() else { return };
-            self.release(owner, name);
+        let keys = self.owners.with(owner, |owner| {
+            owner.held.sort_unstable_by_key(is_key);
+            let first = owner.held.partition_point(|name| !is_key(name));
+            owner.held[first..].to_vec()
+        });
+        for name in keys.into_iter().rev() {
+            let mut shard = self.shard(name);
+            let Some(lock) = shard.locks.get_mut(&name) else { continue };
+            let held = lock.mode_of(owner);
+            if !held.is_none() && held.key().max(held.gap()) <= whole {
+                lock.take(owner);
+                self.forget_name(owner, name);
+                self.serve(&mut shard, name);
+            }
         }
     }
 

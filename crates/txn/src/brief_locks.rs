@@ -50,6 +50,12 @@ impl Transactions {
         let place = Place::Key(key);
         let brief = Brief { name: self.lock_name(file, place) };
         let given = self.acquire_briefly(txn, file, place, Hold::Look)?;
+        if let Err(refused) = self.heed_children(txn, file) {
+            if given {
+                self.unlock(txn, brief);
+            }
+            return Err(refused);
+        }
         // Nobody may look at what a transaction left that could not be rolled back.
         self.poison().check()?;
         Ok(given.then_some(brief))

@@ -19,6 +19,15 @@ const WORTH_WAITING: u64 = 8;
 /// How long.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
+/// As long as `patience` says, but no longer than that.
+fn at_most(longest: Duration, patience: Wait) -> Wait {
+    match patience {
+        Wait::No => Wait::No,
+        Wait::AtMost(time) => Wait::AtMost(time.min(longest)),
+        Wait::Default | Wait::Forever => Wait::AtMost(longest),
+    }
+}
+
 impl Transactions {
     /// One more key of `file` is locked.
     pub(crate) fn count_key(&self, txn: &mut Txn, file: FileId) {
@@ -37,18 +46,16 @@ impl Transactions {
     fn escalate(&self, txn: &mut Txn, file: FileId) {
         let limit = self.options().escalate_after.max(1);
         let owner = self.holder(txn).owner;
-        let no_wait = txn.options.no_wait;
+        let patience = self.patience(txn);
         let files = &mut self.holder(txn).files;
         let Some(known) = files.iter_mut().find(|known| known.file == file) else { return };
         // What the table knows, not what this transaction remembers: committed children have left
-        // it locks that it never asked for, and exclusive ones go with the others below.
+        // it locks that it never asked for. One that commits from now on leaves what stays below.
         let held = self.locks().holds(owner, LockName::whole(file.0));
         let changes = held.intent() == Intent::Exclusive || held.key() == Part::Exclusive;
         let mode = if changes { Mode::X } else { Mode::S };
-        let wait = match known.keys >= limit.saturating_mul(WORTH_WAITING) && !no_wait {
-            true => Wait::AtMost(LONGEST_WAIT),
-            false => Wait::No,
-        };
+        let worth_waiting = known.keys >= limit.saturating_mul(WORTH_WAITING);
+        let wait = if worth_waiting { at_most(LONGEST_WAIT, patience) } else { Wait::No };
         debug_assert!(may_wait(wait), "{file} is awaited under a latch");
         if self.locks().acquire(owner, LockName::whole(file.0), mode, wait).is_err() {
             known.escalate_at = known.keys + (limit / 4).max(1);
@@ -61,7 +68,7 @@ impl Transactions {
             known.keys = 0;
             known.escalate_at = limit;
         }
-        self.locks().release_keys(owner, file.0);
+        self.locks().release_keys(owner, file.0, mode.key());
         self.cells().escalations.one_more();
     }
 }

@@ -39,7 +39,7 @@ pub use error::TxnError;
 pub use flush_log_first::FlushLogFirst;
 pub use lock_refused::{LockRefused, Place};
 pub use locks::{Access, GapLock};
-pub use nested::Parent;
+pub use nested::{ChildrenMark, Parent};
 pub use prepare::{GID_BYTES_MAX, PreparedTxn};
 pub use restore_point::RESTORE_POINT_NAME_MAX;
 pub use rollback::LogicalUndo;

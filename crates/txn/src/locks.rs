@@ -195,7 +195,8 @@ impl Transactions {
     pub fn lock_file(&self, txn: &mut Txn, file: FileId, access: Access) -> Result<bool, TxnError> {
         self.check_time(txn)?;
         let held = txn.holder.as_ref().map_or(Mode::NONE, |holder| holder.mode_of(file));
-        if held.covers(access.intention()) {
+        // A child may have locked all of it since.
+        if held.covers(access.intention()) && txn.live_children() == 0 {
             return Ok(false);
         }
         self.lock_whole_as(txn, file, access.intention())
@@ -311,8 +312,19 @@ impl Transactions {
         if self.acquire(txn, file, place, mode, wait)? == Granted::New {
             self.count_key(txn, file);
         }
+        self.heed_children(txn, file)?;
         // Nobody may build upon what a transaction left that could not be rolled back.
         Ok(self.poison().check()?)
+    }
+
+    /// A child that locks the whole file gives its locks on keys up once it has that: whoever got
+    /// one of those looks for the whole afterwards.
+    pub(crate) fn heed_children(&self, txn: &mut Txn, file: FileId) -> Result<(), TxnError> {
+        if txn.live_children() > 0 {
+            let wait = self.patience(txn);
+            self.acquire(txn, file, Place::Whole, Mode::IS, wait)?;
+        }
+        Ok(())
     }
 
     /// Asks whether `key` may be inserted, with the page it goes to latched: it goes into the gap

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use campanile_format::Lsn;
 use campanile_format::record::{Body, Record};
 use campanile_sync::Mutex;
-use campanile_sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use campanile_sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::alone::Relying;
 use crate::apply::note;
@@ -27,6 +27,8 @@ use crate::volatile::VolatileUndo;
 pub(crate) struct Children {
     /// How many have not ended.
     live: AtomicUsize,
+    /// How many there have been.
+    begun: AtomicU64,
     /// Statements of its own that rely on there being none.
     pub relying: Relying,
     /// Something was left.
@@ -67,6 +69,7 @@ impl Nesting {
     pub fn begin(entry: &Entry) -> Option<Nesting> {
         let parent = entry.parent()?;
         parent.children.live.fetch_add(1, Ordering::AcqRel);
+        parent.children.begun.fetch_add(1, Ordering::AcqRel);
         Some(Nesting(Some(Arc::clone(parent))))
     }
 
@@ -83,6 +86,10 @@ impl Drop for Nesting {
         }
     }
 }
+
+/// A moment in a transaction, before a look; see [`Txn::children_mark`].
+#[derive(Clone, Copy, Debug)]
+pub struct ChildrenMark(Option<u64>);
 
 /// A transaction, for whoever begins others in it while it is in use.
 #[derive(Clone, Debug)]
@@ -105,6 +112,20 @@ impl Txn {
     #[must_use]
     pub fn live_children(&self) -> usize {
         self.entry.children.live.load(Ordering::Acquire)
+    }
+
+    /// For [`Txn::had_children_since`].
+    #[must_use]
+    pub fn children_mark(&self) -> ChildrenMark {
+        let begun = self.entry.children.begun.load(Ordering::Acquire);
+        ChildrenMark((self.live_children() == 0).then_some(begun))
+    }
+
+    /// Whether it had children at any moment since `mark` was taken: they may change what it has
+    /// locked, and roll that back.
+    #[must_use]
+    pub fn had_children_since(&self, mark: ChildrenMark) -> bool {
+        mark.0 != Some(self.entry.children.begun.load(Ordering::Acquire))
     }
 
     /// Whether it is nested in another one.

@@ -60,9 +60,11 @@ impl PreparedList {
         self.0.lock().insert(waiting.known.gid.clone(), Some(waiting));
     }
 
-    /// Takes a transaction out to resolve it; its global id stays taken.
-    fn take(&self, gid: &[u8]) -> Result<Txn, TxnError> {
-        let waiting = self.0.lock().get_mut(gid).and_then(Option::take);
+    /// Takes a transaction out to resolve it, if it is the one with this number; its global id
+    /// stays taken.
+    fn take(&self, gid: &[u8], id: Option<TxnId>) -> Result<Txn, TxnError> {
+        let is_meant = |waiting: &mut Waiting| id.is_none_or(|id| waiting.known.id == id);
+        let waiting = self.0.lock().get_mut(gid).and_then(|waiting| waiting.take_if(is_meant));
         let missing = || TxnError::NotPrepared { gid: gid.to_vec() };
         waiting.map(|waiting| waiting.txn).ok_or_else(missing)
     }
@@ -127,10 +129,27 @@ impl Transactions {
         list.values().flatten().map(|waiting| waiting.known.clone()).collect()
     }
 
+    /// The transaction that waits as `gid`.
+    pub fn find_prepared(&self, gid: &[u8]) -> Result<PreparedTxn, TxnError> {
+        let list = self.prepared_list.0.lock();
+        let known = list.get(gid).and_then(Option::as_ref).map(|waiting| waiting.known.clone());
+        known.ok_or_else(|| TxnError::NotPrepared { gid: gid.to_vec() })
+    }
+
     /// Commits the transaction prepared as `gid`, durably. Returns the LSN of the commit.
     pub fn commit_prepared(&self, gid: &[u8]) -> Result<Lsn, TxnError> {
+        self.commit_waiting(gid, None)
+    }
+
+    /// Commits the prepared transaction `known`, durably, and no other that has its global id by
+    /// now.
+    pub fn commit_known(&self, known: &PreparedTxn) -> Result<Lsn, TxnError> {
+        self.commit_waiting(&known.gid, Some(known.id))
+    }
+
+    fn commit_waiting(&self, gid: &[u8], id: Option<TxnId>) -> Result<Lsn, TxnError> {
         self.poison().check()?;
-        let txn = self.prepared_list.take(gid)?;
+        let txn = self.prepared_list.take(gid, id)?;
         let committed = self.commit_open(txn, Durability::Sync)?;
         self.prepared_list.forget(gid);
         Ok(committed)
@@ -138,8 +157,18 @@ impl Transactions {
 
     /// Rolls the transaction prepared as `gid` back; when this returns that is durable.
     pub fn abort_prepared(&self, gid: &[u8]) -> Result<(), TxnError> {
+        self.abort_waiting(gid, None)
+    }
+
+    /// Rolls the prepared transaction `known` back, durably, and no other that has its global id by
+    /// now.
+    pub fn abort_known(&self, known: &PreparedTxn) -> Result<(), TxnError> {
+        self.abort_waiting(&known.gid, Some(known.id))
+    }
+
+    fn abort_waiting(&self, gid: &[u8], id: Option<TxnId>) -> Result<(), TxnError> {
         self.poison().check()?;
-        let mut txn = self.prepared_list.take(gid)?;
+        let mut txn = self.prepared_list.take(gid, id)?;
         while let Err(error) = self.resume_changes(&txn) {
             // Whoever we waited for goes first: nothing that hinders him may be held meanwhile.
             self.rest(&txn);

@@ -107,13 +107,18 @@ impl Drop for Txn {
     fn drop(&mut self) {
         let orphans = self.live_children();
         let Some(holder) = &mut self.holder else { return };
-        let is_open = self.entry.is_listed() && self.entry.progress().phase != Phase::Ended;
+        let phase = self.entry.progress().phase;
+        let is_open = self.entry.is_listed() && phase != Phase::Ended;
         if orphans == 0 && (!is_open || holder.is_poisoned()) {
             return;
         }
         holder.hold_on();
         if let Some(nesting) = &mut self.nesting {
             nesting.hold_on();
+        }
+        if phase == Phase::Prepared {
+            // The environment closes, and its next life finds it.
+            return;
         }
         tracing::error!(txn = %self.entry.id(), orphans, "dropped before its end: its locks stay");
     }

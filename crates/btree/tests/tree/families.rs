@@ -240,3 +240,95 @@ fn a_parent_that_scans_again_waits_for_what_its_child_has_put_into_its_gaps() {
     scan(&mut parent).unwrap();
     rig.abort(parent);
 }
+
+/// Whatever a child holds instead of the keys that it has changed.
+#[test]
+fn a_parent_waits_for_a_child_that_has_locked_the_whole_file_since() {
+    let rig = rig(50);
+    let tree = rig.tree();
+    for isolation in [Isolation::Serializable, Isolation::ReadCommitted] {
+        let mut parent = begin(&rig, isolation, true);
+        assert!(tree.get(Reader::Txn(&mut parent), &key(1)).unwrap().is_some());
+        let mut child = rig.txns.begin_child(&parent).unwrap();
+        for number in 100..190 {
+            tree.put(&mut child, &key(number), b"child").unwrap();
+        }
+        assert!(child.has_whole(rig.file, Access::Write), "it has escalated");
+        let seen = tree.get(Reader::Txn(&mut parent), &key(150));
+        assert!(seen.as_ref().is_err_and(lost), "{isolation:?}: the parent saw {seen:?}");
+        let found = Cursor::new().seek(&tree, Reader::Txn(&mut parent), Seek::AtLeast(&key(150)));
+        assert!(found.as_ref().is_err_and(lost), "{isolation:?}: the parent found {found:?}");
+        rig.abort(child);
+        let seen = tree.get(Reader::Txn(&mut parent), &key(150)).unwrap();
+        assert_eq!(seen.as_deref(), Some(&b"old"[..]));
+        rig.abort(parent);
+    }
+}
+
+/// It asked for no more than to read when its child had not handed anything over.
+#[test]
+fn a_parent_that_waits_for_the_whole_file_keeps_what_a_child_hands_over_meanwhile() {
+    let rig = rig(2);
+    let tree = rig.tree();
+    let mut parent = begin(&rig, Isolation::Serializable, false);
+    let mut child = rig.txns.begin_child(&parent).unwrap();
+    rig.txns.lock_file(&mut child, rig.file, Access::Write).unwrap();
+    rig.txns.lock_key(&mut child, rig.file, &key(150), Access::Write).unwrap();
+    let mut other = begin(&rig, Isolation::Serializable, true);
+    rig.txns.lock_file(&mut other, rig.file, Access::Write).unwrap();
+    let parent = std::thread::scope(|scope| {
+        let reads = scope.spawn(|| {
+            for number in 0..20 {
+                tree.get(Reader::Txn(&mut parent), &key(number)).unwrap();
+            }
+            parent
+        });
+        while rig.txns.lock_stats().waiting == 0 {
+            assert!(!reads.is_finished(), "it does not wait for the whole file");
+            std::thread::yield_now();
+        }
+        rig.txns.commit_child(child).unwrap();
+        rig.abort(other);
+        reads.join().unwrap()
+    });
+    let mut other = begin(&rig, Isolation::Serializable, true);
+    let seen = tree.get(Reader::Txn(&mut other), &key(150));
+    rig.abort(other);
+    rig.abort(parent);
+    assert!(seen.as_ref().is_err_and(lost), "a stranger saw {seen:?}");
+}
+
+/// A reader and its children on two threads: it sees nothing that was taken back.
+#[test]
+fn a_parent_never_sees_what_its_children_take_back() {
+    for whole in [false, true] {
+        let rig = rig(50_000);
+        let tree = rig.tree();
+        let mut parent = begin(&rig, Isolation::Serializable, false);
+        if whole {
+            rig.txns.lock_whole(&mut parent, rig.file, Access::Read).unwrap();
+        }
+        let handle = parent.as_parent();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..400 {
+                    let mut child = rig.txns.begin_child_of(&handle).unwrap();
+                    tree.put(&mut child, &key(7), b"child").unwrap();
+                    rig.abort(child);
+                }
+                stop.store(true, std::sync::atomic::Ordering::Release);
+            });
+            let mut cursor = Cursor::new();
+            while !stop.load(std::sync::atomic::Ordering::Acquire) {
+                let seen = tree.get(Reader::Txn(&mut parent), &key(7)).unwrap();
+                assert_eq!(seen.as_deref(), Some(&b"old"[..]), "whole: {whole}");
+                for seek in [Seek::Exactly(&key(7)), Seek::AtLeast(&key(7))] {
+                    assert!(cursor.seek(&tree, Reader::Txn(&mut parent), seek).unwrap());
+                    assert_eq!(cursor.value(&tree).unwrap(), b"old", "whole: {whole}, {seek:?}");
+                }
+            }
+        });
+        rig.abort(parent);
+    }
+}

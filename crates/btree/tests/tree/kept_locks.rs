@@ -137,6 +137,19 @@ fn a_scan_that_reads_committed_data_holds_the_record_it_stands_on_and_no_other()
 }
 
 #[test]
+fn a_dirty_reader_that_goes_on_holds_the_long_value_behind_it_no_more() {
+    let rig = rig();
+    let tree = rig.tree();
+    let mut txn = begin(&rig, Isolation::ReadUncommitted);
+    let mut cursor = Cursor::new();
+    assert!(cursor.seek(&tree, Reader::Txn(&mut txn), Seek::Exactly(&key(30))).unwrap());
+    assert!(!is_writable(&rig, 30), "its pages must stay");
+    assert!(cursor.next(&tree, Reader::Txn(&mut txn)).unwrap());
+    assert!(is_writable(&rig, 30));
+    rig.commit(txn);
+}
+
+#[test]
 fn a_read_that_fails_gives_its_lock_back() {
     let rig = rig().reopen();
     damage_long_values(&rig);

@@ -1,6 +1,6 @@
 //! Locks that are given back early stand beside those that last.
 
-use campanile_lock::{Brief, LockName, Mode, OwnerId, OwnerInfo, Wait};
+use campanile_lock::{Brief, LockName, Mode, OwnerId, OwnerInfo, Part, Wait};
 
 use crate::harness::{A, B, Scene};
 
@@ -95,10 +95,22 @@ fn giving_the_keys_of_one_file_back_costs_nothing_for_those_of_another() {
         }
     }
     let begun = std::time::Instant::now();
-    scene.table.release_keys(ONE, 16);
+    scene.table.release_keys(ONE, 16, Part::Exclusive);
     let took = begun.elapsed();
     assert!(took.as_secs() < 5, "{took:?}");
     assert_eq!(scene.table.held_count(ONE), keys as usize);
     assert!(scene.ask(2, LockName::key(17, 5), Mode::S).is_err());
     scene.take(2, LockName::key(16, 5), Mode::X);
+}
+
+#[test]
+fn a_shared_whole_covers_no_exclusive_key() {
+    let scene = Scene::new();
+    for (key, mode) in [(1, Mode::S), (2, Mode::X), (3, Mode::RANGE_S), (4, Mode::RANGE_X)] {
+        scene.take(1, LockName::key(16, key), mode);
+    }
+    scene.table.release_keys(ONE, 16, Part::Shared);
+    scene.table.assert_consistent();
+    let held = |key| scene.table.holds(ONE, LockName::key(16, key));
+    assert_eq!([1, 2, 3, 4].map(held), [Mode::NONE, Mode::X, Mode::NONE, Mode::RANGE_X]);
 }

@@ -1,6 +1,6 @@
 //! Gaps that new keys divide, wholes with their structure, and giving back by file.
 
-use campanile_lock::{Granted, LockName, Mode, OwnerId, OwnerInfo, Wait};
+use campanile_lock::{Granted, LockName, Mode, OwnerId, OwnerInfo, Part, Wait};
 
 use crate::harness::{A, B, Scene};
 
@@ -73,7 +73,7 @@ fn keys_of_one_file_are_given_back_together() {
         scene.take(1, LockName::key(16, number), Mode::X);
     }
     let waiter = scene.queue(2, LockName::key(16, 7), Mode::S);
-    scene.table.release_keys(OwnerId(1), 16);
+    scene.table.release_keys(OwnerId(1), 16, Part::Exclusive);
     scene.table.assert_consistent();
     waiter.granted();
     assert_eq!(scene.table.held_count(OwnerId(1)), 2);

@@ -5,6 +5,7 @@
 mod archive;
 mod copying;
 mod crashes;
+mod directories;
 mod increments;
 mod interleaved;
 mod moments;

@@ -41,6 +41,12 @@ pub fn options() -> EnvironmentOptions {
     tiny()
 }
 
+/// Databases take turns in the directories that the environment has.
+fn in_turn(env: &Environment, database: usize) -> DatabaseOptions {
+    let dirs = env.data_dirs();
+    DatabaseOptions::new().data_dir(&dirs[(database + 1) % dirs.len()])
+}
+
 impl World {
     /// A new environment with a few databases.
     pub fn new(seed: u64) -> World {
@@ -55,7 +61,7 @@ impl World {
         for database in 0..DATABASES {
             world.change(|env, txn, state| {
                 let name = name_of(database as usize);
-                env.create_database_with(txn, &name, DatabaseOptions::new())?;
+                env.create_database_with(txn, &name, in_turn(env, database as usize))?;
                 state.insert(name, Arc::new(Rows::new()));
                 Ok(())
             });
@@ -175,7 +181,7 @@ impl World {
             if state.remove(&name).is_some() {
                 env.drop_database_in(txn, &name)
             } else {
-                env.create_database_with(txn, &name, DatabaseOptions::new())?;
+                env.create_database_with(txn, &name, in_turn(env, database))?;
                 state.insert(name, Arc::new(Rows::new()));
                 Ok(())
             }

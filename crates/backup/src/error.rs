@@ -6,6 +6,7 @@
 
 use std::io;
 
+use campanile_pagestore::StoreError;
 use campanile_wal::WalError;
 
 /// Why it was not done.
@@ -25,6 +26,9 @@ pub enum BackupError {
     /// The log cannot be used.
     #[error(transparent)]
     Wal(#[from] WalError),
+    /// The data files cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// Pages of the home are damaged.
     #[error(
         "{count} pages are damaged, the first is page {page} of {file}: no backup was made, older \

@@ -4,13 +4,15 @@
 //! a copy that catastrophic recovery can bring to any moment from its end on. Must never change a
 //! byte of the home.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_format::control::Control;
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::Body;
-use campanile_format::{Features, FileId, Lsn, names};
+use campanile_format::{DirNo, Features, FileId, Lsn, names};
+use campanile_pagestore::DataDirs;
 use campanile_vfs::{Host, LockMode};
 use campanile_wal::{ControlFile, LogPin, LogSet, WalError};
 
@@ -23,6 +25,7 @@ use crate::log_copy::{LogOf, copy_logs};
 use crate::manifest::{
     Compression, FileEntry, MANIFEST_FORMAT, Manifest, join, label_bytes, label_entry,
 };
+use crate::placing;
 use crate::progress::{Hook, Meter};
 use crate::shelf::{Shelf, check_space, put_small};
 use crate::throttle::Throttle;
@@ -66,11 +69,21 @@ pub(crate) struct Task {
     pub options: CopyOptions,
     pub base: Option<Link>,
     pub control: Control,
+    /// Where the data files were when the copy was begun. What is made later, the log tells.
+    pub dirs: DataDirs,
+    pub files: BTreeMap<FileId, DirNo>,
     pub page_bytes: usize,
     pub throttle: Throttle,
 }
 
 impl Task {
+    /// The directory that a data file was in, and its path.
+    pub fn place_of(&self, file: FileId) -> (DirNo, PathBuf) {
+        let number = self.files.get(&file).copied().unwrap_or(DirNo::HOME);
+        let dir = self.dirs.get(number).map(|place| place.path.as_path()).unwrap_or(&self.home);
+        (number, dir.join(names::data_file(file)))
+    }
+
     /// Pages changed from here on are copied. Not from the base's end on: its pages were read
     /// between its label and its end, and may lack what was changed meanwhile (B15).
     pub fn since(&self) -> Lsn {
@@ -133,7 +146,11 @@ pub fn hot_copy(order: &CopyOrder, hook: &mut Hook<'_>) -> Result<Copied, Backup
 
 /// The task, if the base fits the home.
 fn task(order: &CopyOrder, control: &Control) -> Result<Task, BackupError> {
+    let listed = control.features.required & Features::DATA_DIRS != 0;
+    let dirs = DataDirs::open(&*order.host.vfs, &order.home, control.environment, listed)?;
     let task = Task {
+        files: dirs.files(&*order.host.vfs)?,
+        dirs,
         host: order.host.clone(),
         home: order.home.clone(),
         shelf: Arc::clone(&order.shelf),
@@ -194,6 +211,7 @@ impl Task {
             last_time_us: 0,
             pages: 0,
             pages_read_again: 0,
+            directories: placing::entries(&self.dirs),
             files: Vec::new(),
         }
     }
@@ -258,20 +276,10 @@ fn copy_data(
     first: Lsn,
     meter: &mut Meter<'_>,
 ) -> Result<(Vec<FileEntry>, Tally), BackupError> {
-    let dir = task.home.join(names::DATA_DIR);
-    let failed = |action, source| BackupError::io(action, dir.display().to_string(), source);
-    let names = match task.host.vfs.list(&dir) {
-        Ok(names) => names,
-        // A new environment that has not made its first database.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        Err(error) => return Err(failed("list", error)),
-    };
-    let mut files: Vec<FileId> =
-        names.iter().filter_map(|name| names::parse_data_file(name)).collect();
-    files.sort_unstable();
+    let files: Vec<FileId> = task.files.keys().copied().collect();
     let mut total = 0;
     for file in &files {
-        let path = dir.join(names::data_file(*file));
+        let (_, path) = task.place_of(*file);
         let opened = task.host.vfs.open(&path, campanile_vfs::Open::Read);
         total += opened.and_then(|file| file.len()).unwrap_or_default();
     }

@@ -11,6 +11,7 @@ use campanile_format::{Lsn, names};
 use serde::{Deserialize, Serialize};
 
 use crate::error::BackupError;
+use crate::placing::DirectoryEntry;
 use crate::sealed::{seal, unseal};
 use crate::shelf::{Shelf, put_small, read_small};
 
@@ -56,6 +57,10 @@ pub struct FileEntry {
     /// Only what changed is stored, over the same file of the base: this many pages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pages: Option<u64>,
+    /// The number of the directory that a data file was in, see [`Manifest::directories`]; 0 is
+    /// `data` in the home.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub directory: u16,
     /// Pages put down as never written because their checksum did not hold (B3).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub zeroed: Vec<u32>,
@@ -64,7 +69,15 @@ pub struct FileEntry {
 impl FileEntry {
     /// A file that lies on the shelf as it will be restored.
     pub(crate) fn plain(name: String, bytes: u64, crc32: u32) -> FileEntry {
-        FileEntry { name, bytes, crc32, stored: None, pages: None, zeroed: Vec::new() }
+        FileEntry {
+            name,
+            bytes,
+            crc32,
+            stored: None,
+            pages: None,
+            directory: 0,
+            zeroed: Vec::new(),
+        }
     }
 
     /// Length and checksum of what lies on the shelf.
@@ -112,8 +125,15 @@ pub struct Manifest {
     pub pages: u64,
     /// Pages that were read more than once because their owner was writing them.
     pub pages_read_again: u64,
+    /// The directories of data files that the home had besides `data`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<DirectoryEntry>,
     /// Every file but this one.
     pub files: Vec<FileEntry>,
+}
+
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 impl Manifest {

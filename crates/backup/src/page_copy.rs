@@ -28,7 +28,7 @@ pub(crate) fn copy_data_file(
     tally: &mut Tally,
     meter: &mut Meter<'_>,
 ) -> Result<Option<FileEntry>, BackupError> {
-    let path = task.home.join(names::DATA_DIR).join(names::data_file(id));
+    let (directory, path) = task.place_of(id);
     let shown = path.display().to_string();
     let file = match task.host.vfs.open(&path, Open::Read) {
         Ok(file) => file,
@@ -47,7 +47,9 @@ pub(crate) fn copy_data_file(
         pages = pages.min(1);
     }
     let name = format!("{}/{}", names::DATA_DIR, names::data_file(id));
-    let (mut entry, base) = planned(task, &source, FileEntry::plain(name, pages * page_bytes, 0));
+    let entry = FileEntry::plain(name, pages * page_bytes, 0);
+    let entry = FileEntry { directory: directory.0, ..entry };
+    let (mut entry, base) = planned(task, &source, entry);
     let mut target = Target::begin(task, &entry, base, id)?;
     let (mut crc, mut zeroed) = (crc32fast::Hasher::new(), Vec::new());
     let step = task.throttle.piece(page_bytes, PIECE_BYTES) / page_bytes;

@@ -65,6 +65,7 @@ fn kind_of_backup(error: &BackupError) -> ErrorKind {
     match error {
         BackupError::Io { .. } => ErrorKind::Io,
         BackupError::Wal(error) => kind_of_wal(error),
+        BackupError::Store(error) => kind_of_store(error),
         BackupError::DamagedPages { .. } | BackupError::Damaged { .. } => ErrorKind::Corrupt,
         BackupError::NeedsRecovery { .. } | BackupError::BackupCopy { .. } => {
             ErrorKind::NeedsRecovery

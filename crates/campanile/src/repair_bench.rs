@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_format::{FileId, names};
+use campanile_pagestore::DataDirs;
 use campanile_vfs::{File, FileLock, Host, LockMode, Open, Vfs};
+
+use crate::causes;
+use crate::error::Result;
 
 /// One data file under another name.
 #[derive(Debug)]
@@ -20,12 +24,15 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// For a data file of a home.
-    pub fn new(host: &Host, home: &Path, file: FileId) -> Bench {
-        let dir = home.join(names::DATA_DIR);
+    /// For a data file of a home: beside it, or in `data` if it is in none of the directories.
+    pub fn new(host: &Host, home: &Path, file: FileId) -> Result<Bench> {
+        let dirs = DataDirs::read(&*host.vfs, home).map_err(causes::store)?;
+        let found = dirs.files(&*host.vfs).map_err(causes::store)?;
+        let place = found.get(&file).and_then(|number| dirs.get(*number));
+        let dir = place.map_or_else(|| home.join(names::DATA_DIR), |place| place.path.clone());
         let name = names::data_file(file);
         let unfinished = dir.join(format!("{name}{}", names::UNFINISHED_SUFFIX));
-        Bench { base: Arc::clone(&host.vfs), counts: dir.join(name), unfinished }
+        Ok(Bench { base: Arc::clone(&host.vfs), counts: dir.join(name), unfinished })
     }
 
     /// Where the file is that counts.

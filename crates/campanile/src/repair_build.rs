@@ -107,7 +107,7 @@ impl<'w> Workshop<'w> {
 
     /// Builds and puts in place.
     pub fn rebuild(&self, order: Order<'_>) -> Result<Built> {
-        let bench = Bench::new(self.host, self.home, order.file);
+        let bench = Bench::new(self.host, self.home, order.file)?;
         let built = self.build(&bench, order);
         let placed = built.and_then(|built| self.put_in_place(&bench, order, built));
         self.clear(&bench)?;
@@ -170,7 +170,7 @@ impl<'w> Workshop<'w> {
 
     fn replay(&self, bench: &Bench, order: Order<'_>, logs: &LogSet, from: Lsn) -> Result<Rebuilt> {
         let control = self.log.control;
-        let aside = Bench::new(self.host, self.home, order.file);
+        let aside = Bench::new(self.host, self.home, order.file)?;
         let host = Host { vfs: Arc::new(aside), ..self.host.clone() };
         let options = StoreOptions {
             environment: control.environment,
@@ -207,7 +207,8 @@ impl<'w> Workshop<'w> {
         }
         let failed = |error| Error::io("putting the rebuilt file in place", error);
         self.host.vfs.rename(bench.unfinished(), bench.counts()).map_err(failed)?;
-        self.host.vfs.sync_dir(&self.home.join(names::DATA_DIR)).map_err(failed)?;
+        let dir = bench.counts().parent().unwrap_or(self.home);
+        self.host.vfs.sync_dir(dir).map_err(failed)?;
         Ok(built)
     }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_backup::{
-    BackupError, Chain, Directory, GatheredLogs, LogPool, Manifest, Repository, RestoreNote,
-    RestorePlan, Shelf, write_files,
+    BackupError, Chain, Directory, GatheredLogs, LogPool, Manifest, Placing, Repository,
+    RestoreNote, RestorePlan, Shelf, write_files,
 };
 use campanile_format::control::Control;
 use campanile_format::planted::{self, Bug};
@@ -40,6 +40,8 @@ pub struct RestoreOptions {
     backup: Option<String>,
     timeline: Option<u32>,
     logs: Vec<PathBuf>,
+    map: Vec<(String, String)>,
+    one_directory: bool,
     dry_run: bool,
     options: EnvironmentOptions,
     progress: Progress,
@@ -74,6 +76,22 @@ impl RestoreOptions {
     /// matter, duplicates do no harm: of several files for one place the best one is taken.
     pub fn logs(mut self, dir: impl Into<PathBuf>) -> RestoreOptions {
         self.logs.push(dir.into());
+        self
+    }
+
+    /// Puts the data files that were in the directory `old` of the home that was backed up, as that
+    /// home had it, into `new`: empty or missing; relative to the new home. May be called for
+    /// several. Without it, directories that were inside of the home are made inside of the new
+    /// one, and for each that was elsewhere `data-1` and so on: nothing is ever written outside of
+    /// the new home that was not named here. See [`data_dirs`](crate::data_dirs).
+    pub fn map(mut self, old: impl Into<String>, new: impl Into<String>) -> RestoreOptions {
+        self.map.push((old.into(), new.into()));
+        self
+    }
+
+    /// Puts all data files into `data`, whatever directories they were in.
+    pub(crate) fn one_directory(mut self) -> RestoreOptions {
+        self.one_directory = true;
         self
     }
 
@@ -115,9 +133,11 @@ impl RestoreOptions {
         let _stays = shelves.lock(LockMode::Shared).map_err(causes::backup)?;
         let chosen = self.choose(host, &shelves, &environment)?;
         RestoreNote::check_empty(host, home).map_err(causes::backup)?;
-        let plan = chosen.plan(&shelves);
+        let placing = self.placing(host, home, &chosen)?;
+        let plan = chosen.plan(&shelves, &placing);
         plan.check_space(host, home).map_err(causes::backup)?;
         let mut report = chosen.report(repository, home, &self.target);
+        report.data_dirs = placing.others().map(|place| place.stated.clone()).collect();
         if self.dry_run {
             return Ok(report);
         }
@@ -125,6 +145,20 @@ impl RestoreOptions {
         report.recovery = Some(self.replay(host, home, &chosen)?);
         report.dry_run = false;
         Ok(report)
+    }
+
+    /// Where the data files go. Reads only.
+    fn placing(&self, host: &Host, home: &Path, chosen: &Chosen) -> Result<Placing> {
+        if self.one_directory {
+            return Ok(Placing::in_one(home));
+        }
+        let manifest = &chosen.chain.newest().manifest;
+        let placing = Placing::plan(home, manifest, &self.map).map_err(causes::backup)?;
+        // What an earlier run left in them is cleared first, if it was of the same restore.
+        if !campanile_backup::is_being_restored(host, home).map_err(causes::backup)? {
+            placing.check(host, chosen.label.environment).map_err(causes::backup)?;
+        }
+        Ok(placing)
     }
 
     /// Decides on everything. Reads only.
@@ -286,10 +320,11 @@ struct Chosen {
 }
 
 impl Chosen {
-    fn plan<'a>(&'a self, shelves: &'a Repository) -> RestorePlan<'a> {
+    fn plan<'a>(&'a self, shelves: &'a Repository, placing: &'a Placing) -> RestorePlan<'a> {
         RestorePlan {
             shelf: &**shelves.shelf(),
             chain: &self.chain,
+            placing,
             label: self.label,
             logs: &self.line,
             first: self.reach.first,
@@ -316,6 +351,7 @@ impl Chosen {
             log_last_time: Utc(reach.end.last_time_us).to_string(),
             log_files: files.filter(|number| needed.contains(number)).count() as u64,
             bytes: self.chain.newest().manifest.bytes(),
+            data_dirs: Vec::new(),
             dry_run: true,
             recovery: None,
         }
@@ -357,6 +393,8 @@ pub struct RestoreReport {
     pub log_files: u64,
     /// Bytes of the backup.
     pub bytes: u64,
+    /// The directories of data files besides `data`, from the home or from the root.
+    pub data_dirs: Vec<String>,
     /// Whether nothing was written.
     pub dry_run: bool,
     /// What replay did.
@@ -381,6 +419,9 @@ impl fmt::Display for RestoreReport {
             self.earliest, self.log_end, self.log_last_time
         )?;
         writeln!(f, "  copies    {} bytes, {} log files", self.bytes, self.log_files)?;
+        for dir in &self.data_dirs {
+            writeln!(f, "  data in   {dir}")?;
+        }
         match &self.recovery {
             None => Ok(()),
             Some(report) => write!(f, "{report}"),

@@ -160,7 +160,8 @@ impl RestoreOnly {
             PathBuf::from(beside)
         });
         let scratch = Scratch::prepare(host, &scratch)?;
-        let restore = self.restore.run_on(host, repository, &scratch.dir)?;
+        let restore =
+            self.restore.clone().one_directory().run_on(host, repository, &scratch.dir)?;
         let quiet = Host { background: Background::Stepped, ..host.clone() };
         let options = self.options.clone().create(false);
         let source = Environment::open_on(quiet, &scratch.dir, options)?;

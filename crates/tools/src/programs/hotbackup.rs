@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use campanile::backup::{self, BackupReport};
+use campanile::data_dirs::{self, DataDirectory};
 use campanile::{Environment, ErrorKind};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
@@ -142,7 +143,7 @@ fn take_checkpoint(args: &HotBackupArgs, session: &Session) -> Result<(), Failur
 fn own_directories(args: &HotBackupArgs) -> Result<(), Failure> {
     let home = &args.home.home;
     for dir in &args.data_dirs {
-        is_own(home, dir, "data", "-d")?;
+        is_data_dir(home, dir, "-d")?;
     }
     if let Some(dir) = &args.log_dir {
         is_own(home, dir, "log", "-l")?;
@@ -159,7 +160,7 @@ fn own_directories(args: &HotBackupArgs) -> Result<(), Failure> {
         let mut words = line.split_whitespace();
         match (words.next(), words.next()) {
             (Some("set_data_dir" | "add_data_dir"), Some(dir)) => {
-                is_own(home, Path::new(dir), "data", "-D: DB_CONFIG")?;
+                is_data_dir(home, Path::new(dir), "-D: DB_CONFIG")?;
             }
             (Some("set_lg_dir"), Some(dir)) => {
                 is_own(home, Path::new(dir), "log", "-D: DB_CONFIG")?;
@@ -171,6 +172,16 @@ fn own_directories(args: &HotBackupArgs) -> Result<(), Failure> {
 }
 
 /// A directory of the home, or the home itself, under which Berkeley DB keeps all of them.
+fn is_data_dir(home: &Path, dir: &Path, option: &str) -> Result<(), Failure> {
+    let listed = data_dirs::list(home)?;
+    let named = fs::canonicalize(home.join(dir)).ok();
+    let same = |other: &DataDirectory| fs::canonicalize(&other.found_at).ok() == named;
+    match named.is_some() && listed.iter().any(same) {
+        true => Ok(()),
+        false => is_own(home, dir, "data", option),
+    }
+}
+
 fn is_own(home: &Path, dir: &Path, kind: &str, option: &str) -> Result<(), Failure> {
     let same = |own: PathBuf| match (fs::canonicalize(home.join(dir)), fs::canonicalize(own)) {
         (Ok(named), Ok(own)) => named == own,

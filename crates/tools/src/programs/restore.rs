@@ -51,6 +51,10 @@ struct RestoreArgs {
     /// More log files: what was salvaged of the failed machine. May be given more than once.
     #[arg(short = 'l', long = "logs", value_name = "DIR")]
     logs: Vec<PathBuf>,
+    /// Put the data files that were in the data directory OLD of the lost home into NEW, which is
+    /// empty or missing. Without it all go into the new home. May be given more than once.
+    #[arg(long = "map", value_name = "OLD=NEW", conflicts_with = "only")]
+    map: Vec<String>,
     /// Say what would be done, prove that it can be, and write nothing.
     #[arg(long)]
     dry_run: bool,
@@ -74,6 +78,10 @@ recognised, and is run again by the same command.
 The restored environment begins a new timeline: its log cannot be mixed up with the old one, which \
 stays in the repository. It archives nothing until it is told to (db_archive --to).
 
+Data directories that were inside of the home come back inside of the new one, those that were \
+elsewhere as data-1 and so on inside of it, unless --map says where: the directories of the lost \
+machine are never written to. campanile data-dirs shows and changes where they are.
+
 With --only selected databases come back as of the target, into a new home (-h) or into one that is \
 in use otherwise (--into), under other names if wanted. Each is copied pair by pair in one \
 transaction, read back and compared. A name that is taken is refused before anything is written.";
@@ -84,6 +92,7 @@ Examples:
   campanile restore -r R -h DIR -t 2026-11-20T12:44:59Z       to just before a mistake
   campanile restore -r R -h DIR --restore-point 'before v7'
   campanile restore -r R -h DIR --logs /mnt/old/log --dry-run
+  campanile restore -r R -h DIR --map /disk2/shop=/disk3/shop
   campanile restore -r R --into /srv/shop --only accounts=accounts.before -t 2026-11-20T12:44:59Z";
 
 fn command() -> Command {
@@ -107,6 +116,12 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     }
     for dir in args.logs {
         options = options.logs(dir);
+    }
+    for map in &args.map {
+        let Some((old, new)) = map.split_once('=') else {
+            return Err(Failure::usage(format!("--map {map}: give OLD=NEW")));
+        };
+        options = options.map(old, new);
     }
     if !args.only.is_empty() {
         if args.dry_run {

@@ -20,6 +20,8 @@ pub fn tiny() -> campanile::EnvironmentOptions {
         .open_files(3)
         // Background checkpoints come often, while transactions run and pages are dirty.
         .checkpoint_log_bytes(12 * 1024)
+        // Where no threads are, one half of the pages is replayed after the other.
+        .recovery_threads(2)
 }
 
 /// As [`tiny`], for a disk that ruins the whole 4 KiB block around an unsynced write: pages and log

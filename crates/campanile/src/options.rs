@@ -38,6 +38,7 @@ pub struct EnvironmentOptions {
     pub(crate) log_block_bytes: u32,
     pub(crate) power_safe_overwrite: bool,
     pub(crate) log_buffer_bytes: usize,
+    pub(crate) recovery_threads: usize,
     pub(crate) checkpoint_log_bytes: u64,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) version_bytes: usize,
@@ -73,6 +74,7 @@ impl Default for EnvironmentOptions {
             log_block_bytes: 4096,
             power_safe_overwrite: false,
             log_buffer_bytes: 4 << 20,
+            recovery_threads: 0,
             checkpoint_log_bytes: 256 << 20,
             checkpoint_interval: Duration::from_secs(60),
             version_bytes: 256 << 20,
@@ -176,6 +178,14 @@ impl EnvironmentOptions {
     /// Memory for log records on their way to disk (default 4 MiB).
     pub fn log_buffer_bytes(mut self, bytes: usize) -> EnvironmentOptions {
         self.log_buffer_bytes = bytes;
+        self
+    }
+
+    /// Threads that repeat history at recovery, each for its share of the pages (default 0: as many
+    /// as there are processors, at most 8). More of them read more of the log at the same time:
+    /// each reads all of it.
+    pub fn recovery_threads(mut self, threads: usize) -> EnvironmentOptions {
+        self.recovery_threads = threads;
         self
     }
 

@@ -515,9 +515,9 @@ fn bring_up(
     finish: impl FnOnce() -> Result<()>,
 ) -> Result<RecoveryReport> {
     let lock = owner::take(host, home)?;
+    let way = Way::Catastrophic(target, start::replay_of(host, &options));
     let host = Host { background: Background::Stepped, ..host.clone() };
     let options = options.create(false).read_only(false);
-    let way = Way::Catastrophic(target);
     let started = start::open(host, home, options, Some(lock), way)?;
     let env = Environment::wrap(started);
     let report = env.recovery_report().cloned();

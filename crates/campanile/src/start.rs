@@ -15,7 +15,7 @@ use campanile_format::{EnvironmentId, FileId, names};
 use campanile_lock::LockOptions;
 use campanile_pagestore::{StoreError, StoreOptions};
 use campanile_recovery::{
-    OpenOptions, Opened, Outcome, Phase, RecoveryError, Target, catastrophic,
+    OpenOptions, Opened, Outcome, Phase, RecoveryError, Replay, Target, catastrophic,
 };
 use campanile_sync::{Mutex, RwLock};
 use campanile_txn::{Durability, Transactions, TransactionsOptions, TxnOptions};
@@ -86,7 +86,7 @@ pub(crate) enum Way<'t> {
     /// By normal recovery, if it was not closed.
     Normal,
     /// By catastrophic recovery, to a target.
-    Catastrophic(&'t Target),
+    Catastrophic(&'t Target, Replay),
 }
 
 /// Opens over a layer that keeps all changes in memory.
@@ -142,10 +142,15 @@ pub(crate) fn open(
     let note = ArchiveNote::read(&host, home).map_err(causes::backup)?;
     let listable = |path: &PathBuf| crate::data_dirs::listable(path);
     let data_dirs = options.data_dirs.iter().map(listable).collect::<Result<_>>()?;
-    let how = OpenOptions { hold_log: note.is_some(), data_dirs, ..open_options(&options) };
+    let replay = match way {
+        Way::Normal => replay_of(&host, &options),
+        Way::Catastrophic(_, replay) => replay,
+    };
+    let hold_log = note.is_some();
+    let how = OpenOptions { hold_log, data_dirs, replay, ..open_options(&options) };
     let opened = match way {
         Way::Normal => campanile_recovery::open(&host, home, &how, undo, &mut hook),
-        Way::Catastrophic(target) => catastrophic(&host, home, &how, target, undo, &mut hook),
+        Way::Catastrophic(target, _) => catastrophic(&host, home, &how, target, undo, &mut hook),
     };
     let Opened { transactions: txns, report } =
         opened.map_err(|error| refused(&host, home, error))?;
@@ -289,5 +294,21 @@ pub(crate) fn open_options(options: &EnvironmentOptions) -> OpenOptions {
         transactions,
         hold_log: false,
         data_dirs: Vec::new(),
+        replay: Replay::ALONE,
     }
+}
+
+/// So many threads are worth their while at most: each reads all of the log.
+const REPLAY_THREADS_MAX: usize = 8;
+
+/// On a host without threads of its own everything happens in one order.
+pub(crate) fn replay_of(host: &Host, options: &EnvironmentOptions) -> Replay {
+    let threads = host.background == Background::Threads;
+    let there = || std::thread::available_parallelism().map_or(1, usize::from);
+    let shares = match options.recovery_threads {
+        0 if threads => there().min(REPLAY_THREADS_MAX),
+        0 => 1,
+        asked => asked,
+    };
+    Replay { shares: u32::try_from(shares).unwrap_or(1), threads }
 }

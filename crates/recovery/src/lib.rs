@@ -14,6 +14,7 @@ mod progress;
 mod rebuild;
 mod recover;
 mod redo;
+mod replay;
 mod report;
 mod start_point;
 mod target;
@@ -24,6 +25,7 @@ pub use error::RecoveryError;
 pub use open::{OpenOptions, Opened, dry_run, open};
 pub use progress::{Hook, Phase, Progress};
 pub use rebuild::{HomeLog, Rebuild, Rebuilt, SettledLog};
+pub use replay::Replay;
 pub use report::{
     Outcome, PhaseTime, PreparedReport, RecoveryReport, RedoCounts, RestoredTo, UndoCounts,
 };

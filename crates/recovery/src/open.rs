@@ -25,6 +25,7 @@ use crate::error::RecoveryError;
 use crate::plan::{Plan, not_a_checkpoint, prepared_at_close};
 use crate::progress::{Hook, Pulse};
 use crate::recover::recover;
+use crate::replay::Replay;
 use crate::report::{Outcome, RecoveryReport};
 use crate::start_point::{CleanEnd, ControlState, LogState, Start, choose};
 
@@ -52,6 +53,8 @@ pub struct OpenOptions {
     pub hold_log: bool,
     /// Directories of data files besides `data`: those that are not listed yet are added.
     pub data_dirs: Vec<String>,
+    /// Who replays.
+    pub replay: Replay,
 }
 
 impl OpenOptions {
@@ -69,6 +72,7 @@ impl OpenOptions {
             transactions: TransactionsOptions::default(),
             hold_log: false,
             data_dirs: Vec::new(),
+            replay: Replay::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, Record};
 use campanile_format::{FileId, Lsn, PageNo};
 use campanile_pagestore::{BarrierError, LogBarrier, PageStore};
+use campanile_sync::Mutex;
 use campanile_vfs::{Host, Poison};
 use campanile_wal::{LogSet, WalError};
 
@@ -23,7 +24,8 @@ use crate::error::RecoveryError;
 use crate::open::{Found, OpenOptions, open_wal, sync_home};
 use crate::plan::Plan;
 use crate::progress::{Hook, Phase, Progress, Pulse};
-use crate::redo::{Redo, Scope};
+use crate::redo::{Part, Redo, Replayed, Scope};
+use crate::replay::explain;
 use crate::report::RedoCounts;
 use crate::start_point::{CleanEnd, Start};
 
@@ -96,9 +98,9 @@ impl Rebuild<'_> {
     /// Replays into `store`, which holds the copy, or no such file if the log has its birth; and
     /// makes the result durable there.
     pub fn run(&self, store: &PageStore, hook: &mut Hook<'_>) -> Result<Rebuilt, RecoveryError> {
-        let analysis = Analysis::default();
-        let scope = Scope { file: self.file, pages: self.pages };
-        let mut redo = Redo::new(store, &analysis).within(scope);
+        let (analysis, alone) = (Analysis::default(), Mutex::new(()));
+        let part = Part::Scope(Scope { file: self.file, pages: self.pages });
+        let mut redo = Redo::new(store, &analysis, part, &alone);
         let mut pulse = Pulse::new(hook);
         // One behind: the bug leaves out the last record that concerns the file.
         let mut held: Option<(Lsn, campanile_wal::RecordBuf)> = None;
@@ -117,7 +119,8 @@ impl Rebuild<'_> {
                 self.replay(&mut redo, lsn, &before.record()?)?;
             }
         }
-        let counts = redo.finish()?;
+        let Replayed { counts, waiting, .. } = redo.finish();
+        explain(self.logs, self.to, store.page_bytes(), waiting)?;
         if !store.open_file(self.file)? {
             return Err(self.no_birth());
         }

@@ -19,7 +19,7 @@ use crate::error::RecoveryError;
 use crate::open::{Opened, Opening};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress, Pulse};
-use crate::redo::Redo;
+use crate::replay::replay;
 use crate::report::{Outcome, PhaseTime, RecoveryReport, UndoCounts};
 
 /// Brings the environment back.
@@ -30,7 +30,7 @@ pub(crate) fn recover(
     pulse: &mut Pulse<'_>,
 ) -> Result<Opened, RecoveryError> {
     let mut watch = Watch::start(&*opening.host.clock);
-    let plan = Plan::read(opening.host, opening.home, control, pulse)?;
+    let plan = Arc::new(Plan::read(opening.host, opening.home, control, pulse)?);
     let mut report = plan.describe(reason);
     watch.lap(Phase::Analysis);
     tracing::info!(reason, redo = %plan.redo, end = %plan.end.end, "recovering");
@@ -47,7 +47,7 @@ pub(crate) fn recover(
     report.torn_pages_repaired = store.repair_torn_pages(plan.redo)?.repaired.len() as u64;
     watch.lap(Phase::Repair);
 
-    redo(&plan, &store, &mut report, pulse)?;
+    report.replay = replay(&plan, &store, opening.options.replay, pulse)?;
     watch.lap(Phase::Redo);
 
     let (control_file, control) = ControlFile::open(opening.host, &opening.poison, opening.home)?;
@@ -83,23 +83,6 @@ fn sync_names(opening: &Opening<'_>, dirs: &[&Path]) -> Result<(), RecoveryError
             source,
         })?;
     }
-    Ok(())
-}
-
-/// Repeats history.
-fn redo(
-    plan: &Plan,
-    store: &PageStore,
-    report: &mut RecoveryReport,
-    pulse: &mut Pulse<'_>,
-) -> Result<(), RecoveryError> {
-    let mut redo = Redo::new(store, &plan.analysis);
-    for found in plan.logs.forward(plan.redo, plan.end.end)? {
-        let (lsn, buffer) = found?;
-        redo.replay(lsn, &buffer.record()?)?;
-        pulse.beat(plan.progress(Phase::Redo, lsn))?;
-    }
-    report.replay = redo.finish()?;
     Ok(())
 }
 

@@ -1,21 +1,47 @@
 //! Repeating history, page by page.
 //!
-//! Owns: [`Redo`]. Promises: page-local: a change looks at its own page and at nothing else, so
-//! that pages may be replayed in any order among each other (and, later, at the same time); what
-//! cannot be replayed yet is remembered and must be explained by a later record (R4). Must never:
-//! read a page to change another.
+//! Owns: [`Redo`], the replay of one share of the pages. Promises: page-local: a change looks at its
+//! own page and at nothing else, so that shares may be replayed in any order among each other and
+//! at the same time (R14); what cannot be replayed yet is remembered and must be explained by a
+//! later record (R4). Must never: read a page to change another.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use campanile_format::planted::{self, Bug};
 use campanile_format::record::{Body, FileAction, PageChange, Record};
-use campanile_format::{DirNo, FileId, Lsn, PageId, PageNo, PageOp, map, page_op};
+use campanile_format::{DirNo, FileId, Lsn, PageId, PageNo, page_op};
 use campanile_pagestore::{FileFlags, PageStore, RedoPage};
+use campanile_sync::Mutex;
 
 use crate::analysis::Analysis;
 use crate::decide::{Decision, PageState, decide};
 use crate::error::RecoveryError;
 use crate::report::RedoCounts;
+
+/// Which of the pages: those whose hash leaves `index` when divided by `of`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    pub index: u32,
+    pub of: u32,
+}
+
+impl Share {
+    /// All of `of` shares.
+    pub fn all(of: u32) -> impl Iterator<Item = Share> {
+        (0..of).map(move |index| Share { index, of })
+    }
+
+    /// Whether the page is in it. Neighbours are in the same share, which reads them together.
+    fn has(self, page: PageId) -> bool {
+        // Fibonacci hashing (Knuth 6.4): the high bits are the good ones.
+        let place = u64::from(page.file.0) << 32 | u64::from(page.page.0 / NEIGHBOURS);
+        let hash = place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        hash % u64::from(self.of) == u64::from(self.index)
+    }
+}
+
+/// So many pages go together.
+const NEIGHBOURS: u32 = 8;
 
 /// All that a narrowed pass looks at.
 #[derive(Clone, Copy, Debug)]
@@ -26,44 +52,92 @@ pub(crate) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    fn holds(self, page: PageId) -> bool {
+    fn has(self, page: PageId) -> bool {
         page.file == self.file && self.pages.is_none_or(|pages| pages.contains(&page.page))
     }
 }
 
-/// One pass of replay.
-pub(crate) struct Redo<'a> {
-    store: &'a PageStore,
-    analysis: &'a Analysis,
-    scope: Option<Scope<'a>>,
-    /// Pages that could not take a change, and the first change they could not take.
-    unresolved: BTreeMap<PageId, Lsn>,
-    pages: PageCount,
-    files: BTreeSet<FileId>,
-    counts: RedoCounts,
+/// What a pass looks after.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part<'a> {
+    /// A share of all pages.
+    Share(Share),
+    /// One file, or some pages of it.
+    Scope(Scope<'a>),
 }
 
-impl<'a> Redo<'a> {
-    pub fn new(store: &'a PageStore, analysis: &'a Analysis) -> Redo<'a> {
-        Redo {
-            store,
-            analysis,
-            scope: None,
-            unresolved: BTreeMap::new(),
-            pages: PageCount::default(),
-            files: BTreeSet::new(),
-            counts: RedoCounts::default(),
+impl Part<'_> {
+    fn has(self, page: PageId) -> bool {
+        match self {
+            Part::Share(share) => share.has(page),
+            Part::Scope(scope) => scope.has(page),
         }
     }
 
-    /// Looks at one file, or some pages of it, and at nothing else.
-    pub fn within(self, scope: Scope<'a>) -> Redo<'a> {
-        Redo { scope: Some(scope), ..self }
+    /// Whether it makes this file: every share comes to the record, and the first one does it.
+    fn makes(self, file: FileId) -> bool {
+        match self {
+            Part::Share(_) => true,
+            Part::Scope(scope) => scope.file == file,
+        }
+    }
+
+    /// What is there only once is looked after by the first share.
+    fn counts_records(self) -> bool {
+        match self {
+            Part::Share(share) => share.index == 0,
+            Part::Scope(_) => true,
+        }
+    }
+}
+
+/// A page that could not take a change: the first that it could not take, and where in the log the
+/// last one is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub first: Lsn,
+    pub last: Place,
+}
+
+/// A change: its record, and which of the record's changes it is.
+pub(crate) type Place = (Lsn, usize);
+
+/// What one share came to.
+#[derive(Debug, Default)]
+pub(crate) struct Replayed {
+    pub counts: RedoCounts,
+    pub files: BTreeSet<FileId>,
+    pub waiting: BTreeMap<PageId, Waiting>,
+}
+
+/// One pass of replay over a part of the pages.
+pub(crate) struct Redo<'a> {
+    store: &'a PageStore,
+    analysis: &'a Analysis,
+    part: Part<'a>,
+    /// Held while a file is made or removed: every share comes to these records by itself, and
+    /// the first one does it.
+    files_change: &'a Mutex<()>,
+    pages: PageCount,
+    replayed: Replayed,
+}
+
+impl<'a> Redo<'a> {
+    pub fn new(
+        store: &'a PageStore,
+        analysis: &'a Analysis,
+        part: Part<'a>,
+        files_change: &'a Mutex<()>,
+    ) -> Redo<'a> {
+        let (pages, replayed) = (PageCount::default(), Replayed::default());
+        Redo { store, analysis, part, files_change, pages, replayed }
     }
 
     /// Replays one record.
     pub fn replay(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<(), RecoveryError> {
-        self.counts.count_record(&record.body);
+        if self.part.counts_records() {
+            self.replayed.counts.count_record(&record.body);
+        }
         match &record.body {
             Body::FileCreate { file, durable, directory } => {
                 self.create(*file, *durable, *directory)?
@@ -74,21 +148,19 @@ impl<'a> Redo<'a> {
             }
             _ => {}
         }
-        for change in record.changes() {
-            self.replay_page(lsn, change)?;
+        for (index, change) in record.changes().iter().enumerate() {
+            if self.part.has(change.page) {
+                self.replay_page((lsn, index), change)?;
+            }
         }
         Ok(())
     }
 
-    /// All records are replayed: nothing may be left unexplained.
-    pub fn finish(mut self) -> Result<RedoCounts, RecoveryError> {
-        if let Some((page, lsn)) = self.unresolved.first_key_value() {
-            let count = self.unresolved.len();
-            return Err(RecoveryError::Unresolved { count, page: *page, lsn: *lsn });
-        }
-        self.counts.pages = self.pages.count;
-        self.counts.files = self.files.len() as u64;
-        Ok(self.counts)
+    /// All records are replayed.
+    pub fn finish(mut self) -> Replayed {
+        self.replayed.counts.pages = self.pages.count;
+        self.replayed.counts.files = self.replayed.files.len() as u64;
+        self.replayed
     }
 
     fn create(
@@ -97,43 +169,40 @@ impl<'a> Redo<'a> {
         durable: bool,
         directory: DirNo,
     ) -> Result<(), RecoveryError> {
-        let ours = self.scope.is_none_or(|scope| scope.file == file);
-        if ours && !self.analysis.is_removed(file) && !self.store.open_file(file)? {
+        if !self.part.makes(file) {
+            return Ok(());
+        }
+        let _alone = self.files_change.lock();
+        if !self.analysis.is_removed(file) && !self.store.open_file(file)? {
             // A home that was restored without its other directories has the file in its own.
             let known = self.store.dirs().get(directory).is_some();
             let directory = if known { directory } else { DirNo::HOME };
             self.store.create_file_in(file, FileFlags { durable }, directory)?;
-            self.counts.files_created += 1;
+            self.replayed.counts.files_created += 1;
         }
         Ok(())
     }
 
     fn remove(&mut self, file: FileId) -> Result<(), RecoveryError> {
+        let _alone = self.files_change.lock();
         if self.store.open_file(file)? {
             self.store.remove_file(file)?;
-            self.counts.files_removed += 1;
+            self.replayed.counts.files_removed += 1;
         }
         Ok(())
     }
 
-    fn replay_page(&mut self, lsn: Lsn, change: &PageChange<'_>) -> Result<(), RecoveryError> {
-        let id = change.page;
-        if let Some(scope) = self.scope
-            && !scope.holds(id)
-        {
-            self.forget_freed(change);
-            return Ok(());
-        }
+    fn replay_page(&mut self, place: Place, change: &PageChange<'_>) -> Result<(), RecoveryError> {
+        let (id, lsn) = (change.page, place.0);
         // A removed file is gone for good, numbers are not used again: its history is void.
         if self.analysis.is_removed(id.file) {
-            self.counts.void += 1;
+            self.replayed.counts.void += 1;
             return Ok(());
         }
-        if self.files.insert(id.file) && !self.store.open_file(id.file)? {
+        if self.replayed.files.insert(id.file) && !self.store.open_file(id.file)? {
             return Err(RecoveryError::MissingFile { file: id.file, lsn });
         }
         self.pages.insert(id);
-        self.forget_freed(change);
         let makes_anew = page_op::begins_with_init(&change.ops);
         let (state, mut page) = match self.store.fetch_for_redo(id)? {
             RedoPage::Ready(page) => (PageState::Ready(page.lsn()), page),
@@ -147,18 +216,19 @@ impl<'a> Redo<'a> {
                 page.begin_change(lsn);
                 let stamp = if planted::is(Bug::RedoWithoutStamp) { page.lsn() } else { lsn };
                 page.apply(&change.ops, stamp);
-                self.unresolved.remove(&id);
-                self.counts.applied += 1;
+                self.replayed.waiting.remove(&id);
+                self.replayed.counts.applied += 1;
             }
             Decision::Skip => {
                 // It was read, perhaps from a cache that a dead process or a failed sync left
                 // behind: it is written back again before the log lets go of the record.
                 page.redirty(lsn);
-                self.counts.skipped += 1;
+                self.replayed.counts.skipped += 1;
             }
             Decision::Defer => {
-                self.unresolved.entry(id).or_insert(lsn);
-                self.counts.deferred += 1;
+                let waiting = self.replayed.waiting.entry(id);
+                waiting.or_insert(Waiting { first: lsn, last: place }).last = place;
+                self.replayed.counts.deferred += 1;
             }
             Decision::Corrupt(contradiction) => {
                 let why = format!(
@@ -171,24 +241,6 @@ impl<'a> Redo<'a> {
             }
         }
         Ok(())
-    }
-
-    /// A page that is freed needs no content any more.
-    fn forget_freed(&mut self, change: &PageChange<'_>) {
-        if self.unresolved.is_empty() {
-            return;
-        }
-        let page_bytes = self.store.page_bytes();
-        let (group, _) = map::place_of(page_bytes, change.page.page);
-        for op in &change.ops {
-            if let PageOp::MapSet { first, count, allocated: false } = *op {
-                let freed = first..first.saturating_add(count);
-                self.unresolved.retain(|id, _| {
-                    let (of, bit) = map::place_of(page_bytes, id.page);
-                    id.file != change.page.file || of != group || !freed.contains(&bit)
-                });
-            }
-        }
     }
 }
 
@@ -210,6 +262,29 @@ impl PageCount {
         {
             *word |= 1 << (bit % 64);
             self.count += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use campanile_format::PageNo;
+
+    #[test]
+    fn every_page_is_in_exactly_one_share() {
+        for of in [1, 2, 3, 8] {
+            let mut sizes = vec![0_u32; of as usize];
+            for file in 1..20 {
+                for page in 0..1000 {
+                    let id = PageId::new(FileId(file), PageNo(page));
+                    let of_it: Vec<_> = Share::all(of).filter(|share| share.has(id)).collect();
+                    assert_eq!(of_it.len(), 1, "{id}");
+                    sizes[of_it[0].index as usize] += 1;
+                }
+            }
+            let fair = 19_000 / of;
+            assert!(sizes.iter().all(|size| (fair / 2..fair * 2).contains(size)), "{sizes:?}");
         }
     }
 }

@@ -93,6 +93,20 @@ impl RedoCounts {
             _ => {}
         }
     }
+
+    /// Adds what another share came to, which has none of the same pages. Files are counted by
+    /// whoever knows which they are.
+    pub(crate) fn add(&mut self, other: &RedoCounts) {
+        self.updates += other.updates;
+        self.compensations += other.compensations;
+        self.applied += other.applied;
+        self.skipped += other.skipped;
+        self.deferred += other.deferred;
+        self.void += other.void;
+        self.files_created += other.files_created;
+        self.files_removed += other.files_removed;
+        self.pages += other.pages;
+    }
 }
 
 /// What rolling back the losers undid.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use campanile_format::FileId;
-use campanile_recovery::{OpenOptions, Opened, RecoveryError, open};
+use campanile_recovery::{OpenOptions, Opened, RecoveryError, Replay, open};
 use campanile_txn::{
     CheckpointKind, Durability, Savepoint, Transactions, Txn, TxnError, TxnOptions,
 };
@@ -31,6 +31,8 @@ pub fn options() -> OpenOptions {
     options.log_block_bytes = 512;
     options.log_buffer_bytes = 2 << 10;
     options.transactions.checkpoint_log_bytes = 6 << 10;
+    // One after another, which no log order is: a change that looked at another page would show.
+    options.replay = Replay { shares: 3, threads: false };
     options
 }
 

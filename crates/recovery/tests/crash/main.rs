@@ -8,6 +8,7 @@ mod opening;
 mod planted;
 mod programs;
 mod running;
+mod shares;
 mod sweep;
 mod toy;
 

@@ -23,6 +23,40 @@ pub enum Campaign {
     Priorities,
 }
 
+/// How many transactions of each kind came to their end, whatever it was.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kinds {
+    /// Children, one after another.
+    pub children: u64,
+    /// Children beside each other, on threads of their own.
+    pub siblings: u64,
+    /// Prepared, and resolved through the handle or by name.
+    pub prepared: u64,
+    /// Committed with a ticket.
+    pub tickets: u64,
+    /// Of a weaker isolation.
+    pub weaker: u64,
+    /// Run by the environment.
+    pub runs: u64,
+}
+
+impl Kinds {
+    fn add(&mut self, other: Kinds) {
+        self.children += other.children;
+        self.siblings += other.siblings;
+        self.prepared += other.prepared;
+        self.tickets += other.tickets;
+        self.weaker += other.weaker;
+        self.runs += other.runs;
+    }
+
+    fn least(self) -> u64 {
+        let all =
+            [self.children, self.siblings, self.prepared, self.tickets, self.weaker, self.runs];
+        all.into_iter().min().unwrap_or(0)
+    }
+}
+
 /// What the schedules met.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -35,6 +69,10 @@ pub struct Tally {
     pub rolled_back: u64,
     pub retried: u64,
     pub looks: u64,
+    /// Transactions of the kinds that are rarer.
+    pub kinds: Kinds,
+    /// Transactions that a new life found prepared.
+    pub prepared_found: u64,
     pub calls: u64,
     /// A digest of every call to the disks.
     pub trace: u64,
@@ -51,6 +89,8 @@ impl Tally {
         self.rolled_back += other.rolled_back;
         self.retried += other.retried;
         self.looks += other.looks;
+        self.kinds.add(other.kinds);
+        self.prepared_found += other.prepared_found;
         self.calls += other.calls;
         self.trace = self.trace.rotate_left(7) ^ other.trace;
     }
@@ -63,6 +103,8 @@ impl Tally {
         assert!(self.in_doubt > 0 && self.in_doubt_present > 0, "no commit cut off: {self:?}");
         assert!(self.in_doubt_present < self.in_doubt, "no commit lost: {self:?}");
         assert!(self.rolled_back > 0 && self.looks > 0, "{self:?}");
+        assert!(self.kinds.least() * 40 > self.schedules, "a kind is too rare: {self:?}");
+        assert!(self.prepared_found > 0, "no coordinator was waited for: {self:?}");
     }
 }
 

@@ -39,6 +39,15 @@ pub enum Fate {
     Acknowledged(Promise),
     /// It is not there: it was rolled back, or never came to its commit.
     Gone,
+    /// It is to wait for its coordinator, and nobody was told that it does.
+    Preparing,
+    /// It waits for its coordinator: nobody sees it, and every life knows it.
+    Prepared,
+    /// Its coordinator's decision was issued, and nobody was told that it is carried out.
+    Resolving {
+        /// The decision.
+        commit: bool,
+    },
 }
 
 /// How much an acknowledged commit withstands.
@@ -74,6 +83,16 @@ pub fn list_key(list: u64) -> String {
 
 pub fn marker_key(token: Token) -> String {
     format!("marker {token:04}")
+}
+
+/// What a coordinator calls the transaction.
+pub fn gid_of(token: Token) -> Vec<u8> {
+    format!("deed {token}").into_bytes()
+}
+
+/// The transaction that a coordinator calls so.
+pub fn token_of(gid: &[u8]) -> Option<Token> {
+    std::str::from_utf8(gid).ok()?.strip_prefix("deed ")?.parse().ok()
 }
 
 pub fn row_key(token: Token, row: u64) -> String {
@@ -123,7 +142,41 @@ impl Ledger {
 
     /// The tokens of transactions that may be there.
     pub fn may(&self) -> BTreeSet<Token> {
-        self.0.iter().filter(|(_, deed)| deed.fate != Fate::Gone).map(|(token, _)| *token).collect()
+        let may = |fate| match fate {
+            Fate::InDoubt | Fate::Acknowledged(_) | Fate::Resolving { commit: true } => true,
+            Fate::Gone | Fate::Preparing | Fate::Prepared => false,
+            Fate::Resolving { commit: false } => false,
+        };
+        self.0.iter().filter(|(_, deed)| may(deed.fate)).map(|(token, _)| *token).collect()
+    }
+
+    /// What a new life says of who waits for a coordinator: those of `listed`. The fates of all who
+    /// might have are known by that.
+    pub fn settle(&mut self, listed: &BTreeSet<Token>) -> Result<(), Wrong> {
+        if let Some(stray) = listed.iter().find(|token| !self.0.contains_key(token)) {
+            return Err(Wrong(format!("{stray} is listed, and nobody prepared it")));
+        }
+        for (token, deed) in &mut self.0 {
+            let fate = match (deed.fate, listed.contains(token)) {
+                (Fate::Preparing | Fate::Prepared | Fate::Resolving { .. }, true) => Fate::Prepared,
+                (Fate::Preparing | Fate::Resolving { commit: false }, false) => Fate::Gone,
+                // The log says no more, so the decision is in it.
+                (Fate::Resolving { commit: true }, false) => Fate::Acknowledged(Promise::Power),
+                (Fate::InDoubt | Fate::Acknowledged(_) | Fate::Gone, false) => deed.fate,
+                (_, listed) => {
+                    return Err(Wrong(format!("{token} is listed: {listed}, but {deed:?}")));
+                }
+            };
+            deed.fate = fate;
+        }
+        Ok(())
+    }
+
+    /// The coordinator has decided, durably.
+    pub fn resolve(&mut self, token: Token, commit: bool) {
+        if let Some(deed) = self.0.get_mut(&token) {
+            deed.fate = if commit { Fate::Acknowledged(Promise::Power) } else { Fate::Gone };
+        }
     }
 
     /// Which of the transactions are in the state.

@@ -11,6 +11,7 @@
 //!     cargo test -p campanile-tests --test schedules -- --nocapture
 //! ```
 
+mod attempt;
 mod campaign;
 mod ledger;
 mod run;

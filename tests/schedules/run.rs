@@ -1,6 +1,6 @@
 //! One schedule: a prepared home, threads, perhaps a crash, the next life, the judgement.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,14 +8,15 @@ use campanile::{Environment, EnvironmentOptions};
 use campanile_sync::plain::{AtomicU64, Ordering};
 use campanile_sync::thread;
 use campanile_tests::explore::{choose, open_and_read};
-use campanile_tests::life::{HOME, tiny};
+use campanile_tests::life::{End, HOME, read_all, tiny};
 use campanile_tests::oracle::{Failure, Rows};
+use campanile_tests::reopen::open_and_find;
 use campanile_tests::workload::Choices;
-use campanile_vfs::sim::{Side, SimDisk, SimOptions};
+use campanile_vfs::sim::{CrashChoice, Side, SimDisk, SimOptions};
 use campanile_vfs::{Background, Call, Observed, Observer, Outcome};
 
 use crate::campaign::Tally;
-use crate::ledger::{Fate, Ledger, Promise, founding};
+use crate::ledger::{Fate, Ledger, Promise, Token, founding, gid_of, token_of};
 use crate::town::{DATABASE, Notes, Town, cast, open};
 
 /// The files of an environment that was closed in peace.
@@ -120,6 +121,7 @@ pub fn schedule(home: &Home, seed: u64) -> Tally {
     }
     tally.retried = *open(&notes.retried);
     tally.looks = *open(&notes.looks);
+    tally.kinds = *open(&notes.kinds);
     tally.calls = disk.calls();
     tally.trace = disk.trace_hash();
     tally
@@ -146,9 +148,14 @@ fn next_life(
         image = image.reboot(choice);
         tally.crashes_in_recovery += 1;
     }
-    let state = open_and_read(&image, None, &options())?;
+    let found = open_and_find(image.host(), &image, &options())?;
+    let mut ledger = ledger.clone();
+    let listed = found.prepared.iter().map(|gid| token_of(gid).ok_or("a strange name".to_owned()));
+    let listed = listed.collect::<Result<BTreeSet<_>, _>>()?;
+    ledger.settle(&listed).map_err(|wrong| format!("{failure:?}: {wrong}"))?;
+    tally.prepared_found += listed.len() as u64;
     let nothing = Arc::new(Rows::new());
-    let rows = state.get(DATABASE).unwrap_or(&nothing);
+    let rows = found.state.get(DATABASE).unwrap_or(&nothing);
     let promise = match failure {
         None => Promise::Order,
         Some(Failure::Process) => Promise::Process,
@@ -158,11 +165,17 @@ fn next_life(
     let present = ledger
         .judge(rows, &must, &ledger.may())
         .map_err(|wrong| format!("{failure:?}: {wrong}"))?;
+    if !listed.is_empty() {
+        resolve(&image, &mut ledger, &listed, promise, choices)?;
+    }
     tally.crashes += u64::from(crashed);
     for (token, deed) in &ledger.0 {
         match deed.fate {
             Fate::Acknowledged(_) => tally.acknowledged += 1,
             Fate::Gone => tally.rolled_back += 1,
+            Fate::Preparing | Fate::Prepared | Fate::Resolving { .. } => {
+                return Err(format!("{token} has no end: {deed:?}"));
+            }
             Fate::InDoubt => {
                 tally.in_doubt += 1;
                 tally.in_doubt_present += u64::from(present.contains(token));
@@ -170,4 +183,32 @@ fn next_life(
         }
     }
     Ok(())
+}
+
+/// Decides for those that wait for their coordinator, and judges what that leaves.
+fn resolve(
+    image: &Arc<SimDisk>,
+    ledger: &mut Ledger,
+    listed: &BTreeSet<Token>,
+    promise: Promise,
+    choices: &mut Choices,
+) -> Result<(), String> {
+    let disk = image.reboot(CrashChoice::Nothing);
+    let mut decide = || -> Result<Rows, End> {
+        let env = Environment::open_on(disk.host(), Path::new(HOME), options())?;
+        for token in listed {
+            let commit = choices.one_in(2);
+            match commit {
+                true => env.commit_prepared(&gid_of(*token)).map(drop)?,
+                false => env.abort_prepared(&gid_of(*token))?,
+            }
+            ledger.resolve(*token, commit);
+        }
+        let rows = read_all(&env)?.remove(DATABASE).unwrap_or_default();
+        env.close()?;
+        Ok(Arc::unwrap_or_clone(rows))
+    };
+    let rows = decide().map_err(|end| format!("{listed:?} are not resolved: {end:?}"))?;
+    let judged = ledger.judge(&rows, &ledger.must(promise), &ledger.may());
+    judged.map(drop).map_err(|wrong| format!("after {listed:?} were resolved: {wrong}"))
 }

@@ -5,18 +5,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use campanile::{
-    Database, Durability, Environment, Error, ErrorKind, Isolation, Reads, Transaction,
-    TransactionOptions,
-};
+use campanile::{Database, Durability, Environment, Error, ErrorKind, Isolation, Reads};
 use campanile_tests::oracle::Rows;
 use campanile_tests::workload::Choices;
 use campanile_vfs::sim::SimDisk;
 
-use crate::ledger::{
-    ACCOUNTS, Deed, Effect, Fate, LISTS, Ledger, Promise, Token, account_key, list_key, marker_key,
-    row_key, row_value,
-};
+use crate::campaign::Kinds;
+use crate::ledger::{ACCOUNTS, Deed, Effect, Fate, LISTS, Ledger, Promise, Token};
 
 pub const DATABASE: &str = "town";
 
@@ -36,6 +31,7 @@ pub struct Notes {
     pub wrong: Mutex<Vec<String>>,
     pub retried: Mutex<u64>,
     pub looks: Mutex<u64>,
+    pub kinds: Mutex<Kinds>,
 }
 
 pub fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -45,13 +41,41 @@ pub fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A transaction to be.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    effects: Vec<Effect>,
-    durability: Durability,
-    isolation: Isolation,
-    /// Rolls back at the end instead of committing.
-    gives_up: bool,
-    /// Does something in between and rolls back to a savepoint.
-    digresses: bool,
+    pub effects: Vec<Effect>,
+    pub ending: Ending,
+    pub isolation: Isolation,
+    pub shape: Shape,
+    /// Does something in between and rolls that back: to a savepoint, or in a child.
+    pub digresses: bool,
+}
+
+/// How a transaction is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Commit(Durability),
+    /// Run by the environment, again if it loses.
+    Run,
+    /// Committed with a ticket, which may be waited for.
+    Ticket {
+        waits: bool,
+    },
+    /// Prepared, and resolved through the handle or by its global id.
+    Prepare {
+        commit: bool,
+        by_name: bool,
+    },
+    GiveUp,
+}
+
+/// Who carries out the effects of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// The transaction itself.
+    Plain,
+    /// A child for each.
+    Children,
+    /// Two children beside each other, on threads of their own.
+    Siblings,
 }
 
 /// What one thread is to do.
@@ -95,9 +119,12 @@ pub fn cast(choices: &mut Choices) -> Vec<Role> {
 fn rush(choices: &mut Choices) -> Vec<Role> {
     let small = |choices: &mut Choices| Intent {
         effects: vec![Effect::Fill { rows: 1, bytes: 20 + choices.below(20) }],
-        durability: Durability::Sync,
+        ending: match choices.below(4) {
+            0 => Ending::Ticket { waits: true },
+            _ => Ending::Commit(Durability::Sync),
+        },
         isolation: Isolation::Serializable,
-        gives_up: false,
+        shape: Shape::Plain,
         digresses: false,
     };
     let citizens = 3 + choices.below(2);
@@ -106,16 +133,27 @@ fn rush(choices: &mut Choices) -> Vec<Role> {
 
 fn intent(choices: &mut Choices) -> Intent {
     let effects = (0..1 + choices.below(3)).map(|_| effect(choices)).collect();
-    let durability = match choices.below(6) {
-        0 => Durability::NoSync,
-        1 => Durability::WriteNoSync,
-        _ => Durability::Sync,
+    let ending = match choices.below(16) {
+        0..=1 => Ending::GiveUp,
+        2 => Ending::Commit(Durability::NoSync),
+        3 => Ending::Commit(Durability::WriteNoSync),
+        4..=5 => Ending::Ticket { waits: choices.one_in(2) },
+        6..=7 => Ending::Prepare { commit: !choices.one_in(3), by_name: choices.one_in(2) },
+        8..=9 => Ending::Run,
+        _ => Ending::Commit(Durability::Sync),
     };
-    // Every effect reads what it changes right before it changes it, and a weaker level would lose
-    // updates: that is its nature.
-    let isolation = Isolation::Serializable;
-    let (gives_up, digresses) = (choices.one_in(8), choices.one_in(5));
-    Intent { effects, durability, isolation, gives_up, digresses }
+    // At a weaker level whoever reads what he changes locks it for that first.
+    let isolation = match choices.below(6) {
+        0 => Isolation::ReadCommitted,
+        1 => Isolation::ReadUncommitted,
+        _ => Isolation::Serializable,
+    };
+    let shape = match choices.below(8) {
+        0 => Shape::Children,
+        1 => Shape::Siblings,
+        _ => Shape::Plain,
+    };
+    Intent { effects, ending, isolation, shape, digresses: choices.one_in(5) }
 }
 
 fn effect(choices: &mut Choices) -> Effect {
@@ -130,6 +168,22 @@ fn effect(choices: &mut Choices) -> Effect {
         // Turned into one that has something to clear, if there is.
         _ => Effect::Clear { of: 0, rows: 0 },
     }
+}
+
+impl Intent {
+    /// Whether it may be rolled back without losing against anybody.
+    fn may_come_to_nothing(&self) -> bool {
+        matches!(self.ending, Ending::GiveUp | Ending::Prepare { commit: false, .. })
+    }
+}
+
+/// What a thread that makes transactions keeps in mind.
+pub struct Life {
+    pub thread: usize,
+    /// Of its last transaction.
+    pub token: Token,
+    /// What it has cleared, and in which transaction.
+    pub cleared: BTreeSet<(Token, Token)>,
 }
 
 impl Town {
@@ -148,7 +202,7 @@ impl Town {
         }
     }
 
-    fn note_wrong(&self, what: String) {
+    pub fn note_wrong(&self, what: String) {
         open(&self.notes.wrong).push(what);
     }
 
@@ -164,19 +218,19 @@ impl Town {
     }
 
     fn live(&self, thread: usize, intents: &[Intent]) -> Result<(), Error> {
-        let mut token = thread as Token * TOKENS;
-        let mut cleared = BTreeSet::new();
+        let mut life = Life { thread, token: thread as Token * TOKENS, cleared: BTreeSet::new() };
         for intent in intents {
+            if intent.ending == Ending::Run {
+                self.run(&mut life, intent)?;
+                continue;
+            }
             for attempt in 1.. {
-                token += 1;
-                let effects = self.effects_of(thread, token, intent, &mut cleared);
-                let deed = Deed { thread, effects: effects.clone(), fate: Fate::Gone };
-                open(&self.notes.ledger).0.insert(token, deed);
+                let (token, effects) = self.begin(&mut life, intent);
                 match self.attempt(token, intent, &effects) {
                     Ok(()) => break,
                     Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
                         *open(&self.notes.retried) += 1;
-                        cleared.retain(|(_, by)| *by != token);
+                        life.cleared.retain(|(_, by)| *by != token);
                     }
                     Err(error) if error.is_retryable() => break,
                     Err(error) => return Err(error),
@@ -184,6 +238,15 @@ impl Town {
             }
         }
         Ok(())
+    }
+
+    /// Notes a new attempt, which comes to nothing until more is known.
+    pub fn begin(&self, life: &mut Life, intent: &Intent) -> (Token, Vec<Effect>) {
+        life.token += 1;
+        let effects = self.effects_of(life.thread, life.token, intent, &mut life.cleared);
+        let deed = Deed { thread: life.thread, effects: effects.clone(), fate: Fate::Gone };
+        open(&self.notes.ledger).0.insert(life.token, deed);
+        (life.token, effects)
     }
 
     /// Fills in what an intent to clear clears: the rows of the thread's last transaction that has
@@ -221,7 +284,7 @@ impl Town {
                 rows.filter(|_| mine && !again).map(|rows| (*known, rows))
             };
             if let Some((of, rows)) = ledger.0.iter().rev().find_map(find)
-                && !intent.gives_up
+                && !intent.may_come_to_nothing()
             {
                 cleared.insert((of, token));
                 effects.push(Effect::Clear { of, rows });
@@ -230,88 +293,12 @@ impl Town {
         effects
     }
 
-    fn set_fate(&self, token: Token, fate: Fate) {
+    pub fn set_fate(&self, token: Token, fate: Fate) {
         let mut ledger = open(&self.notes.ledger);
         ledger.0.get_mut(&token).expect("noted before").fate = fate;
     }
 
-    fn attempt(&self, token: Token, intent: &Intent, effects: &[Effect]) -> Result<(), Error> {
-        let options = TransactionOptions::new().isolation(intent.isolation);
-        let mut txn = self.env.begin_with(options)?;
-        for (nth, effect) in effects.iter().enumerate() {
-            self.carry_out(&mut txn, token, effect)?;
-            if nth == 0 && intent.digresses {
-                let savepoint = txn.savepoint()?;
-                self.db.put(&mut txn, row_key(token, 9), b"never to be seen")?;
-                self.change_account(&mut txn, u64::from(token) % ACCOUNTS, 77)?;
-                txn.rollback_to(&savepoint)?;
-            }
-        }
-        self.db.put(&mut txn, marker_key(token), "here")?;
-        if intent.gives_up {
-            return txn.abort();
-        }
-        self.set_fate(token, Fate::InDoubt);
-        match txn.commit_with(intent.durability) {
-            Ok(_) => {
-                let promise = match intent.durability {
-                    Durability::Sync => Promise::Power,
-                    Durability::WriteNoSync => Promise::Process,
-                    _ => Promise::Order,
-                };
-                self.set_fate(token, Fate::Acknowledged(promise));
-                Ok(())
-            }
-            Err(error) => {
-                if error.is_retryable() {
-                    self.set_fate(token, Fate::Gone);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    fn carry_out(&self, txn: &mut Transaction, token: Token, effect: &Effect) -> Result<(), Error> {
-        match effect {
-            Effect::Move { from, to, amount } => {
-                self.change_account(txn, *from, -(*amount as i64))?;
-                self.change_account(txn, *to, *amount as i64)?;
-            }
-            Effect::Append { list } => {
-                let key = list_key(*list);
-                let mut value = self.db.get(txn, &key)?.unwrap_or_default();
-                value.extend_from_slice(&token.to_le_bytes());
-                self.db.put(txn, &key, value)?;
-            }
-            Effect::Fill { rows, bytes } => {
-                for row in 0..*rows {
-                    self.db.put(txn, row_key(token, row), row_value(token, *bytes))?;
-                }
-            }
-            Effect::Clear { of, rows } => {
-                for row in 0..*rows {
-                    if !self.db.delete(txn, row_key(*of, row))? {
-                        self.note_wrong(format!("{token}: row {row} of {of} is not there"));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn change_account(&self, txn: &mut Transaction, account: u64, by: i64) -> Result<(), Error> {
-        let key = account_key(account);
-        let value = self.db.get(txn, &key)?.unwrap_or_default();
-        let Ok(bytes) = value.try_into() else {
-            self.note_wrong(format!("account {account} has no balance"));
-            return Ok(());
-        };
-        let balance = i64::from_le_bytes(bytes) + by;
-        self.db.put(txn, &key, balance.to_le_bytes())?;
-        Ok(())
-    }
-
-    fn report(&self) -> Result<(), Error> {
+    pub fn report(&self) -> Result<(), Error> {
         let must = open(&self.notes.ledger).must(Promise::Order);
         let snapshot = self.env.snapshot()?;
         let may = open(&self.notes.ledger).may();

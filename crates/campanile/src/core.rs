@@ -22,6 +22,7 @@ use crate::gate::{Gate, closed};
 use crate::live::Publisher;
 use crate::options::EnvironmentOptions;
 use crate::retired::{Retired, Retirement};
+use crate::retry::Runs;
 
 /// The layers of an open environment.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub(crate) struct Core {
     /// What the transactions that were prepared in this life retired.
     pub prepared_retirements: Mutex<BTreeMap<TxnId, Vec<Retirement>>>,
     pub gate: Gate,
+    /// Runs of transactions that are under way.
+    pub runs: Runs,
     /// Held while something is cleaned, and by whoever needs that nothing is.
     pub cleaning: Mutex<()>,
     /// Puts log files away before they are used again, if the home has an archive.

@@ -1,11 +1,15 @@
 //! Running a transaction again when it lost against another one.
 //!
 //! Owns the bound and the pauses. Promises that only errors that say so are retried, that a loser
-//! gets stronger with every attempt, and that a run within a run does not multiply the attempts.
-//! Must never retry after the environment failed.
+//! gets stronger with every attempt, and that a run within a run of the same environment, on the same
+//! thread, does not multiply the attempts. Must never retry after the environment failed, or let runs
+//! of other environments or threads count.
 
-use std::cell::Cell;
+use std::collections::HashMap;
 use std::time::Duration;
+
+use campanile_sync::Mutex;
+use campanile_sync::thread::{self, ThreadId};
 
 use crate::environment::Environment;
 use crate::error::{ErrorKind, Result};
@@ -23,24 +27,54 @@ const PAUSE_MAX_US: u64 = 100_000;
 const PATIENCE_US: u64 = 60_000_000;
 
 /// What is left of the patience of the outermost run of a thread.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Budget {
     retries: u32,
     begun_us: u64,
 }
 
-thread_local! {
-    /// Set while this thread is inside a run.
-    static BUDGET: Cell<Option<Budget>> = const { Cell::new(None) };
+/// The runs that are under way in one environment: for each thread, what the outermost has left.
+#[derive(Debug, Default)]
+pub(crate) struct Runs(Mutex<HashMap<ThreadId, Budget>>);
+
+/// One run, the outermost or one within it.
+struct Run<'r> {
+    runs: &'r Runs,
+    thread: ThreadId,
+    outermost: bool,
+}
+
+impl Runs {
+    fn begin(&self, now_us: u64) -> Run<'_> {
+        let thread = thread::current().id();
+        let mut budgets = self.0.lock();
+        let outermost = !budgets.contains_key(&thread);
+        budgets.entry(thread).or_insert(Budget { retries: RETRIES, begun_us: now_us });
+        Run { runs: self, thread, outermost }
+    }
+}
+
+impl Run<'_> {
+    /// Takes one retry from the budget, if this error is worth one.
+    fn may_run_again(&self, kind: ErrorKind, now_us: u64) -> bool {
+        // Whom a run within a run waited for may be the transaction around it.
+        if !self.outermost && kind == ErrorKind::LockTimeout {
+            return false;
+        }
+        let mut budgets = self.runs.0.lock();
+        let Some(budget) = budgets.get_mut(&self.thread) else { return false };
+        let in_time = now_us.saturating_sub(budget.begun_us) < PATIENCE_US;
+        let may = budget.retries > 0 && in_time;
+        budget.retries -= u32::from(may);
+        may
+    }
 }
 
 /// Forgets the budget when the outermost run ends, by a panic too.
-struct Outermost(bool);
-
-impl Drop for Outermost {
+impl Drop for Run<'_> {
     fn drop(&mut self) {
-        if self.0 {
-            BUDGET.set(None);
+        if self.outermost {
+            self.runs.0.lock().remove(&self.thread);
         }
     }
 }
@@ -52,11 +86,7 @@ pub(crate) fn run<T>(
 ) -> Result<T> {
     let host = &env.core().host;
     let begun_us = host.clock.monotonic_us();
-    let outer = BUDGET.get();
-    if outer.is_none() {
-        BUDGET.set(Some(Budget { retries: RETRIES, begun_us }));
-    }
-    let _outermost = Outermost(outer.is_none());
+    let run = env.core().runs.begin(begun_us);
     let mut options = options.clone();
     let whole = options.timeout;
     let mut attempt = 0;
@@ -65,10 +95,11 @@ pub(crate) fn run<T>(
             Ok(result) => return Ok(result),
             Err(error) => error,
         };
-        if !error.is_retryable() || !may_run_again(outer.is_some(), error.kind(), env) {
+        let now_us = host.clock.monotonic_us();
+        if !error.is_retryable() || !run.may_run_again(error.kind(), now_us) {
             return Err(error);
         }
-        let gone = Duration::from_micros(host.clock.monotonic_us().saturating_sub(begun_us));
+        let gone = Duration::from_micros(now_us.saturating_sub(begun_us));
         if let Some(whole) = whole {
             match whole.checked_sub(gone) {
                 Some(left) if !left.is_zero() => options.timeout = Some(left),
@@ -82,21 +113,6 @@ pub(crate) fn run<T>(
         host.clock.sleep_us(host.random.next_u64() % bound);
         tracing::debug!(attempt, %error, "transaction runs again");
     }
-}
-
-/// Takes one retry from the thread's budget, if this error is worth one.
-fn may_run_again(inner: bool, kind: ErrorKind, env: &Environment) -> bool {
-    // Whom a run within a run waited for may be the transaction around it.
-    if inner && kind == ErrorKind::LockTimeout {
-        return false;
-    }
-    let Some(budget) = BUDGET.get() else { return false };
-    let now_us = env.core().host.clock.monotonic_us();
-    if budget.retries == 0 || now_us.saturating_sub(budget.begun_us) >= PATIENCE_US {
-        return false;
-    }
-    BUDGET.set(Some(Budget { retries: budget.retries - 1, ..budget }));
-    true
 }
 
 fn once<T>(

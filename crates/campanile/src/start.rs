@@ -30,6 +30,7 @@ use crate::options::{EnvironmentOptions, PAGE_BYTES_MIN_TEST};
 use crate::overlay::OverlayVfs;
 use crate::progress::Progress;
 use crate::retired::Retired;
+use crate::retry::Runs;
 use crate::{RecoveryReport, backup, causes, owner};
 
 /// The environment's own databases.
@@ -168,6 +169,7 @@ pub(crate) fn open(
         txns,
         retired: Retired::default(),
         prepared_retirements: Mutex::default(),
+        runs: Runs::default(),
         gate: Gate::default(),
         cleaning: Mutex::new(()),
         names: RwLock::default(),

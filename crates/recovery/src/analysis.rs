@@ -11,6 +11,7 @@ use campanile_format::record::{Body, Checkpoint, FileAction, Record, TxnEntry, T
 use campanile_format::{FileId, Lsn, TxnId};
 
 use crate::error::RecoveryError;
+use crate::report::{hex_of, text_of};
 
 /// What a transaction's last record says that a checkpoint does not repeat.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,10 +204,11 @@ impl Analysis {
 
     /// The end of the log is reached: everything must be explained.
     pub fn finish(&self) -> Result<(), RecoveryError> {
-        let unexplained = self.open.values().find(|open| open.unexplained);
-        unexplained.map_or(Ok(()), |open| {
-            Err(RecoveryError::UnknownTxn { txn: open.entry.id, lsn: open.entry.first })
-        })
+        if let Some(open) = self.open.values().find(|open| open.unexplained) {
+            return Err(RecoveryError::UnknownTxn { txn: open.entry.id, lsn: open.entry.first });
+        }
+        let prepared = self.open.values().filter(|open| open.entry.state == TxnState::Prepared);
+        one_each(prepared.map(|open| (&open.entry, open.gid.as_slice())))
     }
 
     /// The transactions to roll back, the youngest first: so a nested one, which may have changed
@@ -234,6 +236,28 @@ impl Analysis {
     pub fn is_removed(&self, file: FileId) -> bool {
         self.removed.contains_key(&file)
     }
+}
+
+/// Each global id names one unresolved transaction (2P2): of two with the same, a decision would
+/// reach one only, and nobody knows which.
+pub(crate) fn one_each<'a>(
+    prepared: impl Iterator<Item = (&'a TxnEntry, &'a [u8])>,
+) -> Result<(), RecoveryError> {
+    let mut known: BTreeMap<&[u8], &TxnEntry> = BTreeMap::new();
+    for (entry, gid) in prepared {
+        if let Some(other) = known.insert(gid, entry) {
+            let (first, second) =
+                if other.last < entry.last { (other, entry) } else { (entry, other) };
+            let name = text_of(gid).unwrap_or_else(|| format!("0x{}", hex_of(gid)));
+            let why = format!(
+                "{} is prepared here as {name:?}, which {}, prepared at {}, is called too and was \
+                 not resolved",
+                second.id, first.id, first.last
+            );
+            return Err(RecoveryError::Contradiction { lsn: second.last, why });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -335,6 +359,27 @@ mod tests {
         assert!(analysis.losers().is_empty());
         let prepared: Vec<_> = analysis.prepared().collect();
         assert_eq!((prepared[0].0.id, prepared[0].1), (T7, b"order 66".as_slice()));
+    }
+
+    #[test]
+    fn two_that_wait_under_one_global_id_are_refused_by_name_unless_the_first_is_resolved() {
+        let (prepare, commit) = (
+            || Body::Prepare { gid: b"order 66", time_us: 1 },
+            Body::Commit { time_us: 2, durable: Lsn::NONE },
+        );
+        let mut analysis = fresh();
+        analysis.follow(at(600), &update(T7, Lsn::NONE)).unwrap();
+        analysis.follow(at(700), &record(T7, at(600), prepare())).unwrap();
+        analysis.follow(at(800), &update(TxnId(8), Lsn::NONE)).unwrap();
+        let mut resolved = analysis.clone();
+        analysis.follow(at(900), &record(TxnId(8), at(800), prepare())).unwrap();
+        let text = analysis.finish().unwrap_err().to_string();
+        for part in ["contradicts itself at 1/900", "order 66", "at 1/700", "8", "7"] {
+            assert!(text.contains(part), "{part} is missing: {text}");
+        }
+        resolved.follow(at(850), &record(T7, at(700), commit)).unwrap();
+        resolved.follow(at(900), &record(TxnId(8), at(800), prepare())).unwrap();
+        resolved.finish().unwrap();
     }
 
     #[test]

@@ -13,7 +13,7 @@ use campanile_txn::log_distance;
 use campanile_vfs::Host;
 use campanile_wal::{LogEnd, LogSet, Tail, WalError, find_end};
 
-use crate::analysis::{Analysis, LastWords};
+use crate::analysis::{Analysis, LastWords, one_each};
 use crate::error::RecoveryError;
 use crate::progress::{Phase, Progress, Pulse};
 use crate::report::{PreparedReport, RecoveryReport, UndoCounts, hex_of, text_of};
@@ -192,7 +192,7 @@ pub(crate) fn prepared_at_close(
     checkpoint: Lsn,
     next_txn: TxnId,
 ) -> Result<Vec<TxnEntry>, RecoveryError> {
-    let mut prepared = Vec::new();
+    let (mut prepared, mut gids) = (Vec::new(), Vec::new());
     for found in logs.forward(active_from, checkpoint)? {
         let (lsn, buffer) = found?;
         if let Body::ActiveTxns { entries } = buffer.record()?.body {
@@ -206,10 +206,12 @@ pub(crate) fn prepared_at_close(
                     let why = format!("{} is listed twice", entry.id);
                     return Err(RecoveryError::Contradiction { lsn, why });
                 }
+                gids.push(last_words(logs, &entry)?.gid);
                 prepared.push(entry);
             }
         }
     }
+    one_each(prepared.iter().zip(gids.iter().map(Vec::as_slice)))?;
     Ok(prepared)
 }
 
@@ -239,4 +241,97 @@ pub(crate) fn not_a_checkpoint(lsn: Lsn, found: &Body<'_>) -> RecoveryError {
         lsn,
         why: format!("the control file says checkpoint, the log says {}", found.name()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use campanile_format::record::Record;
+    use campanile_format::{EnvironmentId, Timeline};
+    use campanile_vfs::Poison;
+    use campanile_wal::{Start, Wal, WalOptions};
+
+    use super::*;
+
+    const ID: EnvironmentId = EnvironmentId([3; 16]);
+    const NEXT: TxnId = TxnId(20);
+
+    fn waiting(id: u64, last: Lsn) -> TxnEntry {
+        let state = TxnState::Prepared;
+        TxnEntry { id: TxnId(id), first: last, last, undo_next: last, state }
+    }
+
+    /// What a close finds in a log in which transactions 7 and up were prepared under these names,
+    /// and the list in its checkpoint is this.
+    fn closed(
+        gids: &[&[u8]],
+        list: impl FnOnce(&[Lsn]) -> Vec<TxnEntry>,
+    ) -> Result<Vec<TxnEntry>, RecoveryError> {
+        let host = Host::memory();
+        host.vfs.create_dir("/log".as_ref()).unwrap();
+        let wal =
+            Wal::open(&host, &Poison::new(), WalOptions::new("/log", ID, Timeline(1)), Start::New);
+        let wal = wal.unwrap();
+        let append = |txn, body| wal.append(&Record { txn, prev: Lsn::NONE, body }).unwrap();
+        let numbered = gids.iter().zip(7..);
+        let lsns: Vec<Lsn> = numbered
+            .map(|(gid, id)| append(TxnId(id), Body::Prepare { gid, time_us: 1 }))
+            .collect();
+        let from = append(TxnId::SYSTEM, Body::ActiveTxns { entries: list(&lsns) });
+        let end = append(TxnId::SYSTEM, Body::Durable { durable: Lsn::NONE });
+        wal.flush(end).unwrap();
+        let logs = LogSet::open(&host.vfs, "/log".as_ref(), ID, Timeline(1)).unwrap();
+        prepared_at_close(&logs, from, end, NEXT)
+    }
+
+    fn refused(result: Result<Vec<TxnEntry>, RecoveryError>, why: &str) {
+        match result {
+            Err(RecoveryError::Contradiction { why: told, .. }) if told.contains(why) => {}
+            other => panic!("not refused because {why}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_clean_close_that_names_prepared_transactions_gives_them_back() {
+        let list = |lsns: &[Lsn]| vec![waiting(7, lsns[0]), waiting(8, lsns[1])];
+        let found = closed(&[b"one", b"two"], list).unwrap();
+        assert_eq!(found.iter().map(|entry| entry.id.0).collect::<Vec<_>>(), [7, 8]);
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_true_is_refused_after_a_clean_close() {
+        let twice = |lsns: &[Lsn]| vec![waiting(7, lsns[0]), waiting(7, lsns[0])];
+        refused(closed(&[b"one"], twice), "is listed twice");
+        let active =
+            |lsns: &[Lsn]| vec![TxnEntry { state: TxnState::Active, ..waiting(7, lsns[0]) }];
+        refused(closed(&[b"one"], active), "was active, but the close says clean");
+        let both = |lsns: &[Lsn]| vec![waiting(7, lsns[0]), waiting(8, lsns[1])];
+        let result = closed(&[b"same", b"same"], both);
+        let text = result.as_ref().unwrap_err().to_string();
+        assert!(text.matches("1/").count() >= 2, "both places are named: {text}");
+        refused(result, "\"same\"");
+        let other = |lsns: &[Lsn]| {
+            let not_a_prepare = Lsn(lsns[0].0 - 1);
+            vec![waiting(7, not_a_prepare)]
+        };
+        assert!(closed(&[b"one"], other).is_err());
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_true_is_refused_wherever_it_is_listed() {
+        let at = |offset| Lsn::new(1, offset);
+        let good = TxnEntry { first: at(600), undo_next: at(700), ..waiting(7, at(800)) };
+        check_entry(at(900), &good, NEXT).unwrap();
+        let none = TxnEntry { undo_next: Lsn::NONE, ..good };
+        check_entry(at(900), &none, NEXT).unwrap();
+        let bad = [
+            TxnEntry { id: TxnId::SYSTEM, ..good },
+            TxnEntry { id: NEXT, ..good },
+            TxnEntry { first: at(801), ..good },
+            TxnEntry { undo_next: at(801), ..good },
+        ];
+        for entry in bad {
+            let told = check_entry(at(900), &entry, NEXT).unwrap_err().to_string();
+            assert!(told.contains("contradicts itself at 1/900: it lists"), "{told}");
+        }
+    }
 }

@@ -36,11 +36,13 @@ pub mod atomic {
 /// Threads of the checker.
 pub mod thread {
     #[cfg(loom)]
-    pub use loom::thread::{Builder, JoinHandle, Thread, current, park, spawn, yield_now};
+    pub use loom::thread::{
+        Builder, JoinHandle, Thread, ThreadId, current, park, spawn, yield_now,
+    };
     #[cfg(shuttle)]
     pub use shuttle::thread::{
-        Builder, JoinHandle, Scope, ScopedJoinHandle, Thread, current, park, scope, spawn,
-        yield_now,
+        Builder, JoinHandle, Scope, ScopedJoinHandle, Thread, ThreadId, current, park, scope,
+        spawn, yield_now,
     };
     pub use std::thread::panicking;
 

@@ -12,6 +12,7 @@ use campanile_format::{EnvironmentId, Lsn};
 use campanile_wal::ControlFile;
 
 use crate::error::TxnError;
+use crate::table::Look;
 use crate::transactions::Transactions;
 
 /// Bytes that bound the encoded length of one transaction in a checkpoint.
@@ -75,25 +76,21 @@ impl Transactions {
             CheckpointKind::Full | CheckpointKind::Close => self.store().write_back_all()?,
         };
         let unprepared = self.table().unprepared();
+        // Before the looks: a change that is made during them is reason enough for another one.
+        let changes = self.cells().changes.get();
         if kind == CheckpointKind::Close && unprepared > 0 {
             return Err(TxnError::StillActive { active: unprepared });
         }
         // From here on, the order of the steps is the proof. The end of the log first: whatever
         // is logged later, replay will read. A change logged earlier has listed its transaction,
-        // its pages and its files before it was logged, so the three looks that follow see it.
-        let began = self.wal().end();
-        let changes = self.cells().changes.get();
-        let lowest_first = self.table().lowest_first();
-        // Second: what it names was there at the first look, or began at or above `began`; the
-        // other way round, one that ends in between would be named and its log given up.
-        let active = self.table().collect();
+        // its pages and its files before it was logged, so the looks that follow see it.
+        let Look { end: began, undo_low, active } = self.table().look(|| self.wal().end());
         let pending = self.pending_files.lowest();
         let dirty = self.store().min_rec_lsn();
         let mut redo = [pending, dirty].into_iter().flatten().fold(began, Lsn::min);
         if planted::is(Bug::CheckpointRedoTooHigh) {
             redo = began;
         }
-        let undo_low = lowest_first.map_or(began, |first| first.min(began));
         let body = Checkpoint {
             redo,
             undo_low,

@@ -11,7 +11,7 @@ use campanile_sync::atomic::{AtomicU64, Ordering};
 use campanile_sync::{every_interleaving, thread};
 
 use crate::snapshot::{Register, Snapshot};
-use crate::table::{Entry, Table};
+use crate::table::{Entry, Phase, Table};
 use crate::versions::{Before, Seen, VersionList};
 
 const FILE: FileId = FileId(17);
@@ -119,4 +119,79 @@ fn planted_a_commit_clock_read_before_the_logs_end_is_found() {
     use campanile_sync::some_interleaving_fails;
     let found = |bug| with(bug, || some_interleaving_fails(Some(3), snapshot_beside_a_commit));
     assert!(found(Bug::SnapshotClockEarly));
+}
+
+/// The log of the models of checkpoints: a number, and whoever appends takes the next.
+fn append(log: &AtomicU64) -> Lsn {
+    Lsn(log.fetch_add(1, Ordering::AcqRel))
+}
+
+/// As the one door does it: listed with the end of the log before the first record is in it.
+fn first_change(table: &Table, entry: &Arc<Entry>, log: &AtomicU64) {
+    entry.progress().first = Lsn(log.load(Ordering::Acquire));
+    table.insert(entry);
+    let mut progress = entry.progress();
+    progress.last = append(log);
+}
+
+/// What is named by a checkpoint has its log: one that ends while the checkpoint looks, resolved by
+/// its coordinator or by itself, is not named, or its records count.
+#[test]
+fn t5_a_checkpoint_beside_the_end_of_a_transaction_names_nobody_whose_log_it_gives_up() {
+    every_interleaving(None, || {
+        let shared: Arc<(Table, AtomicU64)> = Arc::new((Table::default(), AtomicU64::new(1000)));
+        let (table, log) = &*shared;
+        let entry = Entry::new(TxnId(1));
+        first_change(table, &entry, log);
+        let ends = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                let (table, log) = &*shared;
+                let mut progress = entry.progress();
+                progress.last = append(log);
+                progress.phase = Phase::Ended;
+                drop(progress);
+                table.remove(entry.id());
+            })
+        };
+        let look = table.look(|| Lsn(log.load(Ordering::Acquire)));
+        for named in &look.active {
+            assert!(named.first >= look.undo_low, "{named:?} lies below {}", look.undo_low);
+        }
+        ends.join().unwrap();
+    });
+}
+
+/// Every record of a family below the end is somebody's, at every moment of a merge, and nobody's
+/// log is given up.
+#[test]
+fn n2_a_checkpoint_beside_a_merge_misses_neither_child_nor_parent() {
+    every_interleaving(None, || {
+        let shared: Arc<(Table, AtomicU64)> = Arc::new((Table::default(), AtomicU64::new(1000)));
+        let (table, log) = &*shared;
+        let parent = Entry::new(TxnId(1));
+        let child = Entry::nested(TxnId(2), &parent);
+        first_change(table, &child, log);
+        let merges = {
+            let (shared, parent, child) =
+                (Arc::clone(&shared), Arc::clone(&parent), Arc::clone(&child));
+            thread::spawn(move || {
+                let (table, log) = &*shared;
+                let merged = table.merge(&child, &parent, |_, ours| {
+                    ours.last = append(log);
+                    Ok(())
+                });
+                merged.unwrap();
+            })
+        };
+        let look = table.look(|| Lsn(log.load(Ordering::Acquire)));
+        assert!(!look.active.is_empty(), "a family is lost");
+        for named in &look.active {
+            assert!(named.first >= look.undo_low && look.undo_low <= Lsn(1000), "{look:?}");
+        }
+        merges.join().unwrap();
+        let after = table.look(|| Lsn(log.load(Ordering::Acquire)));
+        assert_eq!(after.active.len(), 1);
+        assert_eq!((after.active[0].id, after.active[0].first), (TxnId(1), Lsn(1000)));
+    });
 }

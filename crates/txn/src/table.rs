@@ -3,8 +3,8 @@
 //! Owns: [`Table`] and its entries. Promises: an entry and the log change together, under the
 //! entry's latch (T3), so that whoever collects the table sees every record that was appended
 //! before, and no commit record in an entry that still looks active; a nested transaction leaves
-//! in the step in which its parent takes over (N2). Must never: hold an entry's latch, or the
-//! table's, across anything but one append.
+//! in the step in which its parent takes over (N2). Must never: hold an entry's latch across
+//! anything but one append, or the table's across any.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -141,6 +141,17 @@ impl Entry {
     }
 }
 
+/// The table as a checkpoint sees it.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// Where the log ended, before anything else was looked at.
+    pub end: Lsn,
+    /// No record of an open transaction lies below.
+    pub undo_low: Lsn,
+    /// The open transactions, by number.
+    pub active: Vec<TxnEntry>,
+}
+
 /// All transactions between their first change and their end.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -154,29 +165,36 @@ impl Table {
     }
 
     /// Merges a child into its parent: `append` puts the record into the log and into both
-    /// entries, if the child has records, and in the same step the parent takes over the child's
-    /// first LSN and place. Whoever looks at the table sees both before, or the parent after (N2).
+    /// entries, if the child has records. The parent is listed, with the child's first LSN, before
+    /// that, and the child is taken off the list after it: whoever looks at the table, at children
+    /// before parents, sees the child, or the parent after, or both (N2).
     pub fn merge(
         &self,
         child: &Entry,
         parent: &Arc<Entry>,
         append: impl FnOnce(&mut Progress, &mut Progress) -> Result<(), TxnError>,
     ) -> Result<(), TxnError> {
-        let mut entries = self.entries.lock();
-        let mut theirs = child.progress();
-        let mut ours = parent.progress();
-        if theirs.last != Lsn::NONE {
-            append(&mut theirs, &mut ours)?;
+        let first = child.progress().first;
+        {
+            let mut entries = self.entries.lock();
+            let mut ours = parent.progress();
+            if ours.first.is_none() || first < ours.first {
+                ours.first = first;
+            }
+            drop(ours);
+            if !parent.is_listed() {
+                insert(&mut entries, parent);
+            }
         }
-        theirs.phase = Phase::Ended;
-        if ours.first.is_none() || theirs.first < ours.first {
-            ours.first = theirs.first;
+        {
+            let mut theirs = child.progress();
+            let mut ours = parent.progress();
+            if theirs.last != Lsn::NONE {
+                append(&mut theirs, &mut ours)?;
+            }
+            theirs.phase = Phase::Ended;
         }
-        drop((theirs, ours));
-        if !parent.is_listed() {
-            insert(&mut entries, parent);
-        }
-        entries.remove(&child.id);
+        self.remove(child.id);
         Ok(())
     }
 
@@ -201,13 +219,25 @@ impl Table {
         entries.values().map(|entry| entry.progress().first).filter(|lsn| *lsn != Lsn::NONE).min()
     }
 
-    /// What a checkpoint records: every transaction whose end is not yet in the log.
+    /// What a checkpoint says of the log and of those who write it: where the log ended, below
+    /// which no open transaction has a record, and which are open. The order of the looks is the
+    /// proof (T5): whatever is logged behind the end, replay will read. Whoever is collected was
+    /// there when the lowest was looked for, or began behind the end; the other way round, one that
+    /// ends in between would be named, and its log given up.
+    pub fn look(&self, end: impl FnOnce() -> Lsn) -> Look {
+        let end = end();
+        let lowest = self.lowest_first();
+        Look { end, undo_low: lowest.map_or(end, |first| first.min(end)), active: self.collect() }
+    }
+
+    /// What a checkpoint records: every transaction whose end is not yet in the log. The youngest
+    /// is looked at first, and so a child before its parent: see [`Table::merge`].
     ///
     /// Those without a record of their own (they only changed files that are not durable) are
     /// left out: recovery has nothing to undo for them.
     pub fn collect(&self) -> Vec<TxnEntry> {
         let entries = self.entries.lock();
-        let open = entries.values().filter_map(|entry| {
+        let open = entries.values().rev().filter_map(|entry| {
             let progress = *entry.progress();
             let state = match progress.phase {
                 Phase::Active => TxnState::Active,
@@ -222,7 +252,9 @@ impl Table {
                 state,
             })
         });
-        open.collect()
+        let mut open: Vec<TxnEntry> = open.collect();
+        open.reverse();
+        open
     }
 }
 

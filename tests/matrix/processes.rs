@@ -50,7 +50,7 @@ fn row_32_killed_and_the_lock_files_are_removed_by_hand() {
             for entry in fs::read_dir(folder).expect("a home") {
                 let path = entry.expect("an entry").path();
                 let name = path.file_name().expect("a name").to_string_lossy().into_owned();
-                if name.starts_with("campanile.") || name == "readers.lock" {
+                if name.starts_with("campanile.") || name.ends_with(".lock") {
                     fs::remove_file(path).expect("is removed");
                     removed += 1;
                 }

@@ -2,15 +2,15 @@
 //!
 //! Owns the way of a log file into an archive. Promises (B8) that a file counts as safe only when
 //! its copy has its name durably and was read back, record by record, to its end; (B10) that a
-//! copy never loses anything by being written again. Must never tell an owner that a file is safe
-//! which might not be.
+//! copy never loses anything by being written again, whoever else archives the same home. Must
+//! never tell an owner that a file is safe which might not be.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_format::control::Control;
 use campanile_format::{Lsn, names};
-use campanile_vfs::Host;
+use campanile_vfs::{FileLock, Host, LockMode};
 use campanile_wal::{ControlFile, Link, LogPin, LogSet, WalError};
 
 use crate::error::BackupError;
@@ -21,6 +21,10 @@ use crate::manifest::join;
 use crate::progress::{Hook, Meter};
 use crate::repository::Repository;
 use crate::shelf::Shelf;
+
+/// Whoever else archives the same home is done with its log file soon.
+const ATTEMPTS: u32 = 500;
+const PAUSE_US: u64 = 20_000;
 
 /// How far the archive is behind the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -62,8 +66,22 @@ impl Archiver {
     }
 
     /// Archives one log file, the oldest whole one that is not safe; its number, or `None` if
-    /// there is none.
+    /// there is none, or somebody else is archiving this home just now.
     pub fn step(&mut self) -> Result<Option<u32>, BackupError> {
+        let Some(_alone) = self.alone()? else { return Ok(None) };
+        self.step_alone()
+    }
+
+    /// Keeps all others from archiving this home: the owner does it, and `db_archive --now`. Two
+    /// at once would write one file together, and the one that looked first could put its shorter
+    /// copy over the longer one of the other (B10).
+    fn alone(&self) -> Result<Option<Box<dyn FileLock>>, BackupError> {
+        let path = self.log_dir().join(names::LOG_ARCHIVER);
+        let lock = self.host.vfs.lock(&path, LockMode::Exclusive);
+        lock.map_err(|error| BackupError::io("lock", path.display().to_string(), error))
+    }
+
+    fn step_alone(&mut self) -> Result<Option<u32>, BackupError> {
         let _pin = LogPin::take(&self.host, &self.log_dir())?;
         let logs = self.logs()?;
         for link in chain(&logs)? {
@@ -82,7 +100,8 @@ impl Archiver {
     /// Archives everything up to the end of the log as it is now, the file in use too: what is
     /// appended to that later replaces its copy. For a home that is closed, or in quiet moments.
     pub fn all(&mut self) -> Result<Lsn, BackupError> {
-        while self.step()?.is_some() {}
+        let _alone = self.wait_alone()?;
+        while self.step_alone()?.is_some() {}
         let _pin = LogPin::take(&self.host, &self.log_dir())?;
         let control = read_control(&self.host, &self.home)?;
         let log = self.log(&control);
@@ -94,6 +113,16 @@ impl Archiver {
             self.put(&newest, end)?;
         }
         Ok(end)
+    }
+
+    fn wait_alone(&self) -> Result<Box<dyn FileLock>, BackupError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(lock) = self.alone()? {
+                return Ok(lock);
+            }
+            self.host.clock.sleep_us(PAUSE_US);
+        }
+        Err(BackupError::Busy { dir: self.home.display().to_string() })
     }
 
     /// How far behind the archive is.

@@ -20,6 +20,8 @@ pub const DOUBLE_WRITE: &str = "doublewrite";
 /// In [`LOG_DIR`]: who reads the log from outside holds its lock, shared; who gives log files up
 /// holds it alone.
 pub const LOG_READERS: &str = "readers.lock";
+/// In the log directory: whoever archives its files holds the lock of this file.
+pub const LOG_ARCHIVER: &str = "archiver.lock";
 /// Where log files go before they are given up, in the home: see the crate `backup`.
 pub const ARCHIVE: &str = "archive";
 /// Says that the home is being restored and does not count yet.

@@ -3,9 +3,11 @@
 //!
 //! Owns the work that is done, in the words that parent and child use for it. Parent and child
 //! share nothing but the home and a pipe: the child says what it is about to commit, and that it
-//! was committed; the parent keeps the list, kills, recovers and compares.
+//! was committed; the parent keeps the list, kills, recovers and compares. `disaster` goes on from
+//! there: what was committed is destroyed, and restored.
 
 pub mod child;
+pub mod disaster;
 pub mod model;
 pub mod report;
 pub mod rounds;

@@ -1,7 +1,7 @@
 //! The child of the drill: works until it is killed.
 //!
 //! Owns the transactions. On standard output it says `R` when it is ready, `I NUMBER DEED` before
-//! a transaction commits, and `A NUMBER` after the commit returned. Must never say `A` for what
+//! a transaction commits, and `A NUMBER LSN` after the commit returned. Must never say `A` for what
 //! is not durable.
 
 use std::io::{self, Write};
@@ -137,8 +137,8 @@ impl Desk {
         self.journal.put(&mut txn, journal_key(number), deed.to_string())?;
         self.state.put(&mut txn, LAST, number.to_string())?;
         tell(&format!("I {number} {deed}\n"));
-        txn.commit()?;
-        tell(&format!("A {number}\n"));
+        let lsn = txn.commit()?;
+        tell(&format!("A {number} {lsn}\n"));
         Ok(())
     }
 

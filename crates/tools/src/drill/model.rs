@@ -4,9 +4,9 @@
 //! engine is never asked for the answer: only which of the transactions in flight at a kill came
 //! through is read from it, and each of those must be there whole or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use campanile::{Database, Environment, Result, Snapshot};
+use campanile::{Database, Environment, Lsn, Result, Snapshot, inspect};
 
 use super::{
     ACCOUNT_COUNT, ACCOUNTS, Deed, JOURNAL, OPENING_BALANCE, PACKAGES, SCRATCH, account_key,
@@ -28,7 +28,8 @@ pub struct Model {
     settled: u64,
     /// What was said to be about to commit since.
     issued: BTreeMap<u64, Vec<Deed>>,
-    acknowledged: BTreeSet<u64>,
+    /// What was said to be committed since, and where in the log.
+    acknowledged: BTreeMap<u64, Lsn>,
 }
 
 /// What a comparison found.
@@ -40,6 +41,8 @@ pub struct Findings {
     pub in_flight: u64,
     /// Of these, those that came through.
     pub survived: u64,
+    /// Acknowledged transactions that are gone and may be.
+    pub lost: u64,
     /// What is wrong, in words.
     pub violations: Vec<String>,
     /// Violations that are not described.
@@ -67,7 +70,7 @@ impl Model {
             marks: BTreeMap::new(),
             settled: 0,
             issued: BTreeMap::new(),
-            acknowledged: BTreeSet::new(),
+            acknowledged: BTreeMap::new(),
         })
     }
 
@@ -93,21 +96,42 @@ impl Model {
                 self.issued.entry(number).or_default().extend(deed);
             }
             (Some("A"), Some(number)) => {
-                self.acknowledged.insert(number);
+                let lsn = words.next().and_then(inspect::parse_lsn);
+                self.acknowledged.insert(number, lsn.unwrap_or(Lsn::NONE));
             }
             _ => {}
         }
     }
 
+    /// The last transaction that was there at the last comparison.
+    #[must_use]
+    pub fn settled(&self) -> u64 {
+        self.settled
+    }
+
+    /// The last transaction that was acknowledged as committed before this place in the log.
+    #[must_use]
+    pub fn acknowledged_before(&self, end: Lsn) -> u64 {
+        let before = self.acknowledged.iter().filter(|(_, lsn)| **lsn < end);
+        before.map(|(number, _)| *number).max().unwrap_or(self.settled)
+    }
+
     /// Compares the recovered environment with what must be there, and goes on from it.
     pub fn compare(&mut self, env: &Environment) -> Result<Findings> {
+        self.compare_up_to(env, u64::MAX)
+    }
+
+    /// The same for an environment that was restored: transactions after number `must` may be
+    /// gone, from some point on.
+    pub fn compare_up_to(&mut self, env: &Environment, must: u64) -> Result<Findings> {
         let mut findings = Findings {
             acknowledged: self.acknowledged.len() as u64,
-            in_flight: self.issued.keys().filter(|n| !self.acknowledged.contains(n)).count() as u64,
+            in_flight: self.issued.keys().filter(|n| !self.acknowledged.contains_key(n)).count()
+                as u64,
             ..Findings::default()
         };
         let snapshot = env.snapshot()?;
-        self.settle(&env.open_database(JOURNAL)?, &snapshot, &mut findings)?;
+        self.settle(&env.open_database(JOURNAL)?, &snapshot, must, &mut findings)?;
         self.compare_accounts(&env.open_database(ACCOUNTS)?, &snapshot, &mut findings)?;
         self.compare_packages(&env.open_database(PACKAGES)?, &snapshot, &mut findings)?;
         if let Some((key, _)) = env.open_database(SCRATCH)?.first(&snapshot)? {
@@ -122,6 +146,7 @@ impl Model {
         &mut self,
         journal: &Database,
         snapshot: &Snapshot,
+        must: u64,
         findings: &mut Findings,
     ) -> Result<()> {
         let from = journal_key(self.settled + 1);
@@ -139,13 +164,17 @@ impl Model {
                 Some(deed) => self.take_over(number, deed),
                 None => findings.wrong(format!("transaction {number} is not what was issued")),
             }
-            if !self.acknowledged.remove(&number) {
+            if self.acknowledged.remove(&number).is_none() {
                 findings.survived += 1;
             }
             self.settled = number;
         }
-        for number in std::mem::take(&mut self.acknowledged) {
-            findings.wrong(format!("transaction {number} was acknowledged and is gone"));
+        for number in std::mem::take(&mut self.acknowledged).into_keys() {
+            if number <= must {
+                findings.wrong(format!("transaction {number} was acknowledged and is gone"));
+            } else {
+                findings.lost += 1;
+            }
         }
         self.issued.clear();
         Ok(())
@@ -258,6 +287,32 @@ mod tests {
         model.hear("A 1");
         let findings = model.compare(&env).unwrap();
         assert_eq!(findings.violations, ["transaction 1 was acknowledged and is gone"]);
+    }
+
+    #[test]
+    fn what_was_not_archived_may_be_gone_and_is_counted() {
+        let (env, mut model) = filled();
+        transfer(&env, 1, "T 1 2 5", "995", "1005");
+        for line in ["I 1 T 1 2 5", "A 1 3/4096", "I 2 P 7", "A 2 3/8192", "I 3 P 8", "A 3 4/512"] {
+            model.hear(line);
+        }
+        assert_eq!(model.settled(), 0);
+        let archived = model.acknowledged_before(Lsn::new(3, 8192));
+        assert_eq!(archived, 1, "the record of the second begins where the archive ends");
+        let findings = model.compare_up_to(&env, archived).unwrap();
+        assert!(findings.violations.is_empty(), "{:?}", findings.violations);
+        assert_eq!(findings.lost, 2);
+    }
+
+    #[test]
+    fn what_was_archived_must_not_be_gone() {
+        let (env, mut model) = filled();
+        for line in ["I 1 P 7", "A 1 3/4096", "I 2 P 8", "A 2 3/8192"] {
+            model.hear(line);
+        }
+        let findings = model.compare_up_to(&env, 1).unwrap();
+        assert_eq!(findings.violations, ["transaction 1 was acknowledged and is gone"]);
+        assert_eq!(findings.lost, 1);
     }
 
     #[test]

@@ -28,13 +28,15 @@ const RECOVERY_US: u64 = 60_000;
 pub const AFTER_RECOVERY: &str = "after it";
 
 /// A child with what it says, killed when dropped.
-struct Worker {
+#[derive(Debug)]
+pub struct Worker {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Worker {
-    fn start(home: &Path, arguments: &[String]) -> Result<Worker, Failure> {
+    /// Starts it on a home.
+    pub fn start(home: &Path, arguments: &[String]) -> Result<Worker, Failure> {
         let program =
             std::env::current_exe().map_err(|error| Failure::io("finding this program", error))?;
         let mut child = Command::new(program)
@@ -51,7 +53,7 @@ impl Worker {
     }
 
     /// Waits until the child says `R`, or until it is silent because it died.
-    fn wait_ready(&self) -> Result<(), Failure> {
+    pub fn wait_ready(&self) -> Result<(), Failure> {
         let end = Instant::now() + READY_TIMEOUT;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -67,7 +69,7 @@ impl Worker {
     }
 
     /// Kills it, as the power would be cut for a process, and returns all it has said.
-    fn kill(mut self) -> Result<Vec<String>, Failure> {
+    pub fn kill(mut self) -> Result<Vec<String>, Failure> {
         let killed = self.child.kill();
         killed.map_err(|error| Failure::io("killing the child process", error))?;
         self.child.wait().map_err(|error| Failure::io("waiting for the child process", error))?;

@@ -2,6 +2,7 @@
 
 mod backup;
 mod crashed;
+mod disasters;
 mod dump_load;
 mod help;
 mod locked;

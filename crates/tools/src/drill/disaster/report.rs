@@ -173,7 +173,7 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "recovery point: {} acknowledged transactions lost, 0 of them archived\n\
+            "recovery point: {} acknowledged transactions lost that were not archived\n\
              recovery time: {:.0} ms in the mean, {:.0} ms at most, to an environment that is \
              open, read and verified",
             grouped(self.lost),

@@ -3,7 +3,7 @@
 use campanile_format::planted::{self, Bug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{archive, crashes, increments, interleaved, moments, restore};
+use crate::{archive, crashes, increments, interleaved, moments, repair, restore};
 
 /// Runs tests with a bug on; fails unless the bug was reached and one of the tests failed.
 fn caught(bug: Bug, tests: &[fn()]) {
@@ -81,4 +81,16 @@ fn planted_stepping_over_a_gap_in_the_archive_is_noticed() {
 fn planted_an_archive_that_is_not_durable_is_noticed() {
     let test = crashes::no_crash_leaves_a_gap_between_the_archive_and_the_log;
     caught(Bug::ArchiveDirectorySyncSkipped, &[test]);
+}
+
+#[test]
+fn planted_a_repair_that_stops_one_record_early_is_noticed() {
+    let test = repair::whatever_happens_to_a_data_file_a_repair_brings_back_what_was_committed;
+    caught(Bug::RepairStopsOneRecordEarly, &[test]);
+}
+
+#[test]
+fn planted_a_repair_that_does_not_look_at_what_a_change_was_made_on_is_noticed() {
+    let test = repair::whatever_happens_to_a_data_file_a_repair_brings_back_what_was_committed;
+    caught(Bug::RedoIgnoresPageLsn, &[test]);
 }

@@ -98,7 +98,7 @@ fn scene(seed: u64, leaves: Leaves) -> Scene {
     let mut world = World::new(seed);
     let _all_of_it = LogPin::take(&world.host(), &log_dir(HOME)).unwrap();
     world.burst(80);
-    world.env.checkpoint().unwrap();
+    // No checkpoint before it: pages in it show changes from after the place where replay begins.
     world.back_up();
     let older = bytes_of_all(&world.disk);
     world.burst(120);

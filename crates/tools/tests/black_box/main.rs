@@ -8,6 +8,7 @@ mod help;
 mod locked;
 mod prepared;
 mod proofs;
+mod repair;
 mod traps;
 
 use std::io::{Read, Write};

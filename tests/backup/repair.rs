@@ -446,3 +446,42 @@ fn what_cannot_be_repaired_is_left_and_said() {
     assert!(error.to_string().contains(REPOSITORY), "{error}");
     assert_eq!(repository(), Path::new(REPOSITORY));
 }
+
+#[test]
+fn a_data_file_in_another_directory_is_built_anew_there() {
+    for damage in [Damage::Root, Damage::Deleted] {
+        for repository in [Some(REPOSITORY), None] {
+            let mut world = World::with(295, options().add_data_dir("elsewhere"));
+            let _all_of_it = LogPin::take(&world.host(), &log_dir(HOME)).unwrap();
+            let mut txn = world.env.begin().unwrap();
+            let there = DatabaseOptions::new().data_dir("elsewhere");
+            let db = world.env.create_database_with(&mut txn, "far", there).unwrap();
+            db.put(&mut txn, "a", "1").unwrap();
+            txn.commit().unwrap();
+            world.env.checkpoint().unwrap();
+            world.back_up();
+            world.burst(10);
+            let mut state = world.newest();
+            let rows = [(b"a".to_vec(), b"1".to_vec())].into_iter().collect();
+            state.insert("far".to_owned(), Arc::new(rows));
+            world.env.clone().close().unwrap();
+            let disk = &world.disk;
+            let dir = Path::new(HOME).join("elsewhere");
+            let ours = |name: &String| names::parse_data_file(name).is_some();
+            let file = disk.list(&dir).unwrap().into_iter().find(ours).unwrap();
+            match damage {
+                Damage::Deleted => disk.drop_file(&dir.join(&file)).unwrap(),
+                _ => disk.flip_bit(&dir.join(&file), (2 * PAGE + 44) * 8).unwrap(),
+            }
+            let options = RepairOptions::new().all();
+            let options = match repository {
+                Some(dir) => options.repository(dir),
+                None => options,
+            };
+            let report = repair(disk, options).unwrap();
+            assert!(report.is_complete(), "{report}");
+            assert_eq!(report.repaired[0].database.as_deref(), Some("far"));
+            assert_same(&contents(disk, HOME), &state, &format!("{damage:?}"));
+        }
+    }
+}

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_backup::{
@@ -148,7 +148,8 @@ impl<'w> Workshop<'w> {
         let chain = Chain::of(shelves, name).map_err(causes::backup)?;
         let (from, what) = ((&**shelves.shelf(), &chain), (order.file, order.pages));
         let hook = &mut backup::hook(self.progress);
-        bring_file(self.host, from, what, bench.unfinished(), hook).map_err(causes::backup)?;
+        let to = bench.unfinished().map_err(looking)?;
+        bring_file(self.host, from, what, &to, hook).map_err(causes::backup)?;
         let rebuilt = self.replay(bench, order, &logs, label.redo)?;
         Ok(Built { base: Some(name.to_owned()), from: label.redo, rebuilt, differed: true })
     }
@@ -170,8 +171,7 @@ impl<'w> Workshop<'w> {
 
     fn replay(&self, bench: &Bench, order: Order<'_>, logs: &LogSet, from: Lsn) -> Result<Rebuilt> {
         let control = self.log.control;
-        let aside = Bench::new(self.host, self.home, order.file)?;
-        let host = Host { vfs: Arc::new(aside), ..self.host.clone() };
+        let host = Host { vfs: Arc::new(bench.clone()), ..self.host.clone() };
         let options = StoreOptions {
             environment: control.environment,
             home: self.home.to_owned(),
@@ -191,9 +191,8 @@ impl<'w> Workshop<'w> {
         let rebuilt = rebuild.run(&store, &mut start::hook(self.progress));
         let rebuilt = rebuilt.map_err(causes::recovery)?;
         drop(store);
-        let whole = self.host.vfs.open(bench.unfinished(), Open::ReadWrite);
-        let synced = whole.and_then(|whole| whole.sync_data());
-        synced.map_err(|error| Error::io("making the rebuilt file durable", error))?;
+        let sync = || self.host.vfs.open(&bench.unfinished()?, Open::ReadWrite)?.sync_data();
+        sync().map_err(|error| Error::io("making the rebuilt file durable", error))?;
         Ok(rebuilt)
     }
 
@@ -206,9 +205,10 @@ impl<'w> Workshop<'w> {
             return Ok(Built { differed, ..built });
         }
         let failed = |error| Error::io("putting the rebuilt file in place", error);
-        self.host.vfs.rename(bench.unfinished(), bench.counts()).map_err(failed)?;
-        let dir = bench.counts().parent().unwrap_or(self.home);
-        self.host.vfs.sync_dir(dir).map_err(failed)?;
+        let (dir, from) = (bench.dir().map_err(failed)?, bench.unfinished().map_err(failed)?);
+        let to = bench.counts().map_err(failed)?;
+        self.host.vfs.rename(&from, &to).map_err(failed)?;
+        self.host.vfs.sync_dir(&dir).map_err(failed)?;
         Ok(built)
     }
 
@@ -225,8 +225,10 @@ impl<'w> Workshop<'w> {
     /// Writes pages home, each of which is damaged there: torn, it is as damaged as before.
     fn put_pages(&self, bench: &Bench, file: FileId, pages: &BTreeSet<PageNo>) -> Result<bool> {
         let failed = |error| Error::io("putting rebuilt pages in place", error);
-        let built = self.host.vfs.open(bench.unfinished(), Open::Read).map_err(failed)?;
-        let home = self.host.vfs.open(bench.counts(), Open::ReadWrite).map_err(|error| {
+        let vfs = &self.host.vfs;
+        let open = |path: io::Result<_>, how| path.and_then(|path: PathBuf| vfs.open(&path, how));
+        let built = open(bench.unfinished(), Open::Read).map_err(failed)?;
+        let home = open(bench.counts(), Open::ReadWrite).map_err(|error| {
             let gone = error.kind() == io::ErrorKind::NotFound;
             let what = format!("the whole data file {file} is missing, rebuild it all (--file)");
             if gone {
@@ -265,12 +267,12 @@ impl<'w> Workshop<'w> {
 
     /// Removes what was being built.
     fn clear(&self, bench: &Bench) -> Result<()> {
-        match self.host.vfs.remove(bench.unfinished()) {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(Error::io("removing an unfinished file", error)),
-        }
+        bench.clear().map_err(|error| Error::io("removing an unfinished file", error))
     }
+}
+
+fn looking(error: io::Error) -> Error {
+    Error::io("looking for the data file", error)
 }
 
 fn logs_of(line: &GatheredLogs, control: &Control) -> Result<LogSet> {

@@ -91,6 +91,6 @@ fn planted_a_repair_that_stops_one_record_early_is_noticed() {
 
 #[test]
 fn planted_a_repair_that_does_not_look_at_what_a_change_was_made_on_is_noticed() {
-    let test = repair::whatever_happens_to_a_data_file_a_repair_brings_back_what_was_committed;
+    let test = repair::a_backup_made_in_the_middle_of_work_serves_as_well;
     caught(Bug::RedoIgnoresPageLsn, &[test]);
 }

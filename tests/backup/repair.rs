@@ -428,6 +428,33 @@ fn a_database_that_is_not_durable_comes_back_empty_and_that_is_said() {
 }
 
 #[test]
+fn other_databases_that_are_not_durable_keep_what_they_hold() {
+    let world = World::new(285);
+    let mut state = world.newest();
+    for name in ["one", "two"] {
+        let mut txn = world.env.begin().unwrap();
+        let scratch = DatabaseOptions::new().durable(false);
+        let db = world.env.create_database_with(&mut txn, name, scratch).unwrap();
+        db.put(&mut txn, "a", name).unwrap();
+        txn.commit().unwrap();
+        state.insert(name.to_owned(), Arc::default());
+    }
+    let files = data_files(&world.disk);
+    world.env.clone().close().unwrap();
+    let disk = &world.disk;
+    let file = files.last().unwrap();
+    let page = RepairOptions::new().page(number(file), 2);
+    let error = repair(disk, page).unwrap_err();
+    assert!(error.to_string().contains("not durable"), "{error}");
+    disk.flip_bit(file, (2 * PAGE + 44) * 8).unwrap();
+    let report = repair(disk, RepairOptions::new().all()).unwrap();
+    assert!(report.is_complete() && !report.repaired[0].durable, "{report}");
+    let rows = [(b"a".to_vec(), b"one".to_vec())].into_iter().collect();
+    state.insert("one".to_owned(), Arc::new(rows));
+    assert_same(&contents(disk, HOME), &state, "only one is empty");
+}
+
+#[test]
 fn what_cannot_be_repaired_is_left_and_said() {
     let mut world = World::new(290);
     world.fill_log(8); // the log was given up: it does not reach back

@@ -14,11 +14,11 @@ use campanile_backup::{
     Chain, Directory, GatheredLogs, LogPool, Manifest, Repository, Shelf, bring_file,
 };
 use campanile_format::control::Control;
-use campanile_format::{FileId, PageId, PageNo, names, page};
+use campanile_format::{FileId, MetaFields, PageId, PageNo, PageOp, PlainMut, names, page};
 use campanile_pagestore::{FileFlags, PageStore, StoreOptions};
 use campanile_recovery::{HomeLog, OpenOptions, Rebuild, Rebuilt, SettledLog, Target, examine};
 use campanile_vfs::{File, FileLock, Host, LockMode, Open, Poison};
-use campanile_wal::{ControlFile, LogSet};
+use campanile_wal::LogSet;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -142,7 +142,7 @@ impl<'w> Workshop<'w> {
         let control = self.log.control;
         let first = manifest.first().file();
         let line = self.pool.line_for(control.timeline, label.timeline, first);
-        let logs = logs_of(&line.map_err(causes::backup)?, &control)?;
+        let logs = self.logs_of(line.map_err(causes::backup)?)?;
         self.prove(&logs, &label)?;
         self.clear(bench)?;
         let chain = Chain::of(shelves, name).map_err(causes::backup)?;
@@ -160,10 +160,23 @@ impl<'w> Workshop<'w> {
         examine(logs, label, &target).map(drop).map_err(causes::recovery)
     }
 
+    /// A line of log files as a log. Of the stretch that recovery reads, the home's own files tell
+    /// what happened: a longer copy of one may hold records that a crash took back.
+    fn logs_of(&self, mut line: GatheredLogs) -> Result<LogSet> {
+        let own: Arc<dyn Shelf> = Arc::new(Directory::new(self.host, self.home));
+        for number in self.log.redo.file()..=self.log.end.file() {
+            let name = format!("{}/{}", names::LOG_DIR, names::log_file(number));
+            if own.has(&name).map_err(causes::backup)? {
+                line.insert(number, Arc::clone(&own), name);
+            }
+        }
+        line.logs(self.log.control.environment).map_err(causes::wal)
+    }
+
     fn build_from_log(&self, bench: &Bench, order: Order<'_>) -> Result<Built> {
         self.clear(bench)?;
         let line = self.pool.line(self.log.control.timeline).map_err(causes::backup)?;
-        let logs = logs_of(&line, &self.log.control)?;
+        let logs = self.logs_of(line)?;
         let from = logs.oldest_readable().map_err(causes::wal)?;
         let rebuilt = self.replay(bench, order, &logs, from)?;
         Ok(Built { base: None, from, rebuilt, differed: true })
@@ -198,7 +211,7 @@ impl<'w> Workshop<'w> {
 
     fn put_in_place(&self, bench: &Bench, order: Order<'_>, built: Built) -> Result<Built> {
         if !built.rebuilt.durable {
-            self.let_recovery_run()?;
+            self.make_empty(bench, order)?;
         }
         if let Some(pages) = order.pages {
             let differed = self.put_pages(bench, order.file, pages)?;
@@ -212,14 +225,36 @@ impl<'w> Workshop<'w> {
         Ok(built)
     }
 
-    /// A file that is not durable is emptied by recovery, which a home that was closed has none of.
-    fn let_recovery_run(&self) -> Result<()> {
-        if !self.log.clean {
-            return Ok(());
+    /// Nothing brings back what was in a file that is not durable: an empty tree is put there, and
+    /// only there. (After a crash recovery empties all such files.)
+    fn make_empty(&self, bench: &Bench, order: Order<'_>) -> Result<()> {
+        let file = order.file;
+        if order.pages.is_some() {
+            let what = format!(
+                "data file {file} is not durable: no page of it is in a backup or in the log; \
+                 repair the whole file (--file {file}), which empties the database"
+            );
+            return Err(Error::new(crate::ErrorKind::Unsupported, what));
         }
-        let opened = ControlFile::open(self.host, &Poison::new(), self.home);
-        let (file, control) = opened.map_err(causes::wal)?;
-        file.write(&Control { clean_end: None, ..control }).map_err(causes::wal)
+        let page_bytes = self.log.control.page_bytes as usize;
+        let fields = MetaFields::new(self.log.control.environment, page_bytes, false);
+        let root =
+            PageOp::FormatNode { level: 0, lower: &[], upper: None, first_child: PageNo::NONE };
+        let ops = [PageOp::FormatMeta(fields), PageOp::FormatMap { group: 0 }, root];
+        let mut bytes = Vec::new();
+        for (number, op) in (0..).zip(ops) {
+            let id = PageId::new(file, PageNo(number));
+            let mut page = vec![0; page_bytes];
+            op.apply(id, &mut PlainMut(&mut page));
+            page::seal(&mut page, id);
+            bytes.extend(page);
+        }
+        let failed = |error| Error::io("making an empty data file", error);
+        let path = bench.unfinished().map_err(failed)?;
+        let built = self.host.vfs.open(&path, Open::ReadWrite).map_err(failed)?;
+        built.set_len(bytes.len() as u64).map_err(failed)?;
+        built.write_all_at(&bytes, 0).map_err(failed)?;
+        built.sync_data().map_err(failed)
     }
 
     /// Writes pages home, each of which is damaged there: torn, it is as damaged as before.
@@ -273,8 +308,4 @@ impl<'w> Workshop<'w> {
 
 fn looking(error: io::Error) -> Error {
     Error::io("looking for the data file", error)
-}
-
-fn logs_of(line: &GatheredLogs, control: &Control) -> Result<LogSet> {
-    line.logs(control.environment).map_err(causes::wal)
 }

@@ -33,7 +33,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use campanile_format::names;
-use campanile_vfs::{Background, Host, Open};
+use campanile_vfs::{Background, FileLock, Host, LockMode, Open};
 use serde::Serialize;
 
 use crate::environment::Environment;
@@ -223,21 +223,21 @@ impl RestoreOnly {
 struct Scratch {
     host: Host,
     dir: PathBuf,
+    /// Nobody else uses it meanwhile.
+    _alone: Option<Box<dyn FileLock>>,
 }
 
 impl Scratch {
     /// Makes it, or empties what an earlier attempt left.
     fn prepare(host: &Host, dir: &Path) -> Result<Scratch> {
-        let scratch = Scratch { host: host.clone(), dir: dir.to_owned() };
         let failed = |error| Error::io(format!("preparing {}", dir.display()), error);
         let found = match host.vfs.list(dir) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(failed(error)),
         };
-        if found.iter().any(|name| name == MARK) {
-            scratch.remove()?;
-        } else if !found.is_empty() {
+        let ours = found.iter().any(|name| name == MARK);
+        if !ours && !found.is_empty() {
             let what = format!(
                 "{} is needed for the restore and is not empty: move it away, or give another \
                  scratch directory",
@@ -246,15 +246,26 @@ impl Scratch {
             return Err(Error::new(ErrorKind::AlreadyExists, what));
         }
         host.vfs.create_dir(dir).map_err(failed)?;
+        let alone = host.vfs.lock(&dir.join(MARK), LockMode::Exclusive).map_err(failed)?;
+        if alone.is_none() {
+            let what = format!("{} is being used by another restore", dir.display());
+            return Err(Error::new(ErrorKind::Locked, what));
+        }
+        let scratch = Scratch { host: host.clone(), dir: dir.to_owned(), _alone: alone };
+        scratch.clear()?;
         let mark = host.vfs.open(&dir.join(MARK), Open::OpenOrCreate).map_err(failed)?;
         mark.sync_data().map_err(failed)?;
         host.vfs.sync_dir(dir).map_err(failed)?;
         Ok(scratch)
     }
 
-    /// Removes all of it, the mark last.
-    fn remove(&self) -> Result<()> {
-        let failed = |error| Error::io(format!("removing {}", self.dir.display()), error);
+    fn failed(&self, error: io::Error) -> Error {
+        Error::io(format!("removing {}", self.dir.display()), error)
+    }
+
+    /// Removes everything but the mark.
+    fn clear(&self) -> Result<()> {
+        let failed = |error| self.failed(error);
         let vfs = &*self.host.vfs;
         for under in [names::DATA_DIR, names::LOG_DIR] {
             let under = self.dir.join(under);
@@ -269,8 +280,15 @@ impl Scratch {
         for name in rest.iter().filter(|name| *name != MARK) {
             vfs.remove(&self.dir.join(name)).map_err(failed)?;
         }
-        vfs.remove(&self.dir.join(MARK)).map_err(failed)?;
-        vfs.remove_dir(&self.dir).map_err(failed)
+        Ok(())
+    }
+
+    /// Removes all of it, the mark last.
+    fn remove(self) -> Result<()> {
+        self.clear()?;
+        let vfs = &*self.host.vfs;
+        vfs.remove(&self.dir.join(MARK)).map_err(|error| self.failed(error))?;
+        vfs.remove_dir(&self.dir).map_err(|error| self.failed(error))
     }
 }
 

@@ -173,7 +173,16 @@ impl<'a> Redo<'a> {
             return Ok(());
         }
         let _alone = self.files_change.lock();
-        if !self.analysis.is_removed(file) && !self.store.open_file(file)? {
+        if self.analysis.is_removed(file) {
+            return Ok(());
+        }
+        let mut there = self.store.open_file(file)?;
+        if there && !durable && self.store.page_count(file)? == 0 {
+            // Its name was made, and the page that says what it is was not, when a backup took it.
+            self.store.remove_file(file)?;
+            there = false;
+        }
+        if !there {
             // A home that was restored without its other directories has the file in its own.
             let known = self.store.dirs().get(directory).is_some();
             let directory = if known { directory } else { DirNo::HOME };

@@ -4,6 +4,7 @@ mod backup;
 mod crashed;
 mod disasters;
 mod dump_load;
+mod export;
 mod help;
 mod locked;
 mod prepared;

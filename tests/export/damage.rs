@@ -6,9 +6,11 @@ use campanile::{Environment, Progress};
 use campanile_tests::life::read_all;
 use campanile_vfs::Host;
 use campanile_vfs::sim::{SimDisk, SimOptions};
+use campanile_vfs::{Call, CallKind, Observed, Observer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::stage::{
     EXPORT, FORMS, Kept, compare, export, fill, form, import, open, small, state_of,
@@ -133,4 +135,46 @@ fn files_that_are_missing_or_changed_places_are_named() {
     exam.disk.drop_file(&Path::new(EXPORT).join("export.json")).unwrap();
     let error = Export::open_on(&exam.host, Path::new(EXPORT), &Progress::none()).unwrap_err();
     assert!(error.to_string().contains("not finished"), "{error}");
+}
+
+/// Spoils a file when it is opened for the second time.
+#[derive(Debug)]
+struct Spoils {
+    disk: Arc<SimDisk>,
+    path: PathBuf,
+    spoilt: Vec<u8>,
+    opened: AtomicU64,
+}
+
+impl Observer for Spoils {
+    fn before(&self, call: &Call<'_>) {
+        let ours = call.kind == CallKind::Open && call.path == self.path;
+        if ours && self.opened.fetch_add(1, Ordering::Relaxed) == 1 {
+            self.disk.put_file(&self.path, &self.spoilt);
+        }
+    }
+}
+
+pub fn what_changes_once_it_was_proven() {
+    let exam = Exam::new(FORMS[0]);
+    let path = Path::new(EXPORT).join("accounts.dump");
+    let mut spoilt = exam.disk.file_bytes(&path).unwrap();
+    // The value of the last pair.
+    let at = spoilt.len() - "\nDATA=END\n".len() - 1;
+    spoilt[at] = if spoilt[at] == b'7' { b'8' } else { b'7' };
+    let disk = Arc::clone(&exam.disk);
+    let spoils = Arc::new(Spoils { disk, path, spoilt, opened: AtomicU64::new(0) });
+    let watched: Arc<dyn Observer> = Arc::clone(&spoils) as _;
+    let host = Host { vfs: Observed::new(exam.disk.host().vfs, watched), ..exam.disk.host() };
+    let other = open(&Host::memory(), "/other");
+    let error = import(&host, &other, &ImportOptions::new()).expect_err("it was spoilt");
+    assert_eq!(spoils.opened.load(Ordering::Relaxed), 2, "{error}");
+    assert!(error.is_corruption() && error.to_string().contains("kept: a b"), "{error}");
+    let state = read_all(&other).unwrap();
+    assert_eq!(state.keys().collect::<Vec<_>>(), ["a b/\u{e9}"], "what came before it");
+}
+
+#[test]
+fn an_export_that_changes_once_it_was_proven_is_noticed_in_the_transaction() {
+    what_changes_once_it_was_proven();
 }

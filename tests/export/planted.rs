@@ -16,6 +16,7 @@ fn caught(bug: Bug, test: fn()) {
 #[test]
 fn planted_believing_an_export_without_its_fingerprints_is_noticed() {
     caught(Bug::ImportFingerprintIgnored, damage::every_byte_counts);
+    caught(Bug::ImportFingerprintIgnored, damage::what_changes_once_it_was_proven);
 }
 
 #[test]

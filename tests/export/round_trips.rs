@@ -193,7 +193,7 @@ fn every_kind_of_difference_is_counted_and_the_first_is_named() {
     assert!(!report.is_same());
     assert_eq!(
         report.to_string(),
-        "a b/\u{e9}: same, 1 pairs\n\
+        "a b/\\c3\\a9: same, 1 pairs\n\
          accounts: differs from key k\\03 on (other value): 1 only in A, 1 only in B, 1 with other \
          values, 5 alike\n\
          cache: differs: 0 only in A, 0 only in B, 0 with other values, 2 alike; durable in A, \

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::text::escape;
+
 /// In what way a key, or a property, differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -96,7 +98,8 @@ impl DatabaseDiff {
 
 impl fmt::Display for DatabaseDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let DatabaseDiff { name, alike, only_in_a, only_in_b, other_values, .. } = self;
+        let DatabaseDiff { alike, only_in_a, only_in_b, other_values, .. } = self;
+        let name = escape(self.name.as_bytes());
         match self.outcome {
             Outcome::Same => return write!(f, "{name}: same, {alike} pairs"),
             Outcome::OnlyInA => return write!(f, "{name}: only in A"),

@@ -70,7 +70,10 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     let side = |home: &'_ Option<ReadHome>| home.as_ref().map(ReadHome::env).cloned();
     let (env_a, env_b) = (side(&a), side(&b));
     let source_a = env_a.as_ref().map_or(Source::Path(&args.a), Source::Environment);
-    let source_b = env_b.as_ref().map_or(Source::Path(&args.b), Source::Environment);
+    let source_b = match args.a == args.b {
+        true => source_a,
+        false => env_b.as_ref().map_or(Source::Path(&args.b), Source::Environment),
+    };
     let report = options.run(source_a, source_b)?;
     drop((env_a, env_b));
     a.into_iter().chain(b).try_for_each(ReadHome::close)?;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use campanile::export::{Compression, ExportOptions, Layout};
+use campanile::text::escape;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use crate::arguments::{HomeArgs, JsonArgs};
@@ -91,7 +92,7 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     for database in &report.manifest.databases {
-        session.line(format_args!("{}: {}", database.name, database.content))?;
+        session.line(format_args!("{}: {}", escape(database.name.as_bytes()), database.content))?;
     }
     session.line(&report)?;
     Ok(Exit::Ok)

@@ -1,6 +1,7 @@
 //! `campanile fingerprint`: how much each database holds, and a checksum of it.
 
 use campanile::export::Export;
+use campanile::text::escape;
 use campanile::{Content, ErrorKind};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
@@ -66,7 +67,7 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     }
     for line in &lines {
         let kind = if line.durable { "" } else { " (not durable)" };
-        session.line(format_args!("{}{kind}: {}", line.name, line.content))?;
+        session.line(format_args!("{}{kind}: {}", escape(line.name.as_bytes()), line.content))?;
     }
     Ok(Exit::Ok)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use campanile::Environment;
 use campanile::export::Export;
 use campanile::import::ImportOptions;
+use campanile::text::escape;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::arguments::{HomeArgs, JsonArgs};
@@ -95,7 +96,11 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     }
     for database in &report.databases {
         let replaced = if database.replaced { " (replaced)" } else { "" };
-        session.line(format_args!("{}{replaced}: {}", database.name, database.content))?;
+        session.line(format_args!(
+            "{}{replaced}: {}",
+            escape(database.name.as_bytes()),
+            database.content
+        ))?;
     }
     session.line(&report)?;
     Ok(Exit::Ok)
@@ -108,7 +113,7 @@ fn describe(session: &Session, args: &ImportArgs, export: &Export) -> Result<Exi
         return Ok(Exit::Ok);
     }
     for database in &manifest.databases {
-        session.line(format_args!("{}: {}", database.name, database.content))?;
+        session.line(format_args!("{}: {}", escape(database.name.as_bytes()), database.content))?;
     }
     let what = if manifest.whole { "all databases" } else { "some databases" };
     session.line(format_args!(

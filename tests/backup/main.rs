@@ -3,6 +3,7 @@
 //! workload made, never from the engine.
 
 mod archive;
+mod archivers;
 mod copying;
 mod crashes;
 mod directories;
@@ -14,4 +15,6 @@ mod planted;
 mod repair;
 mod restore;
 mod restore_only;
+mod retention;
+mod verify;
 mod world;

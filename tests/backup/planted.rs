@@ -3,7 +3,7 @@
 use campanile_format::planted::{self, Bug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{archive, crashes, increments, interleaved, moments, repair, restore};
+use crate::{archive, crashes, increments, interleaved, moments, repair, restore, retention};
 
 /// Runs tests with a bug on; fails unless the bug was reached and one of the tests failed.
 fn caught(bug: Bug, tests: &[fn()]) {
@@ -93,4 +93,16 @@ fn planted_a_repair_that_stops_one_record_early_is_noticed() {
 fn planted_a_repair_that_does_not_look_at_what_a_change_was_made_on_is_noticed() {
     let test = repair::a_backup_made_in_the_middle_of_work_serves_as_well;
     caught(Bug::RedoIgnoresPageLsn, &[test]);
+}
+
+#[test]
+fn planted_removing_a_log_file_one_too_early_is_noticed() {
+    let test = retention::what_stays_comes_back_to_every_moment_and_what_goes_leaves_no_trace;
+    caught(Bug::PrunedLogOneTooEarly, &[test]);
+}
+
+#[test]
+fn planted_removing_what_an_increment_builds_on_is_noticed() {
+    let test = retention::an_increment_that_stays_keeps_its_chain_and_a_chain_goes_as_a_whole;
+    caught(Bug::PrunedBaseOfIncrement, &[test]);
 }

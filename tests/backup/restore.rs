@@ -158,9 +158,13 @@ pub fn a_restored_home_is_backed_up_and_restored_again_and_histories_stay_apart(
     let mut state = contents(&world.disk, "/third");
     assert!(state.remove("restored").is_some());
     assert_same(&state, &fork, "the third home");
-    // The log of the home that went on by itself is another history: it is not mixed in.
-    let options = RestoreOptions::new().logs(log_dir(HOME));
-    restore_with(&world.disk, options, "/fourth").unwrap();
+    // The log of the home that went on by itself is another history: which of the two is meant
+    // must be said, and they are not mixed.
+    let both = || RestoreOptions::new().logs(log_dir(HOME));
+    let error = restore_with(&world.disk, both(), "/fourth").unwrap_err();
+    assert!(error.to_string().contains("several histories"), "{error}");
+    let ours = inspect::home_on(&host, OTHER).unwrap().timeline;
+    restore_with(&world.disk, both().timeline(ours), "/fourth").unwrap();
     assert_same(
         &contents(&world.disk, "/fourth"),
         &contents(&world.disk, "/third"),

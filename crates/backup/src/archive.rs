@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use campanile_format::control::Control;
-use campanile_format::{Lsn, names};
+use campanile_format::{EnvironmentId, Lsn, names};
 use campanile_vfs::{FileLock, Host, LockMode};
 use campanile_wal::{ControlFile, Link, LogPin, LogSet, WalError};
 
+use crate::directory::Directory;
 use crate::error::BackupError;
 use crate::gathered::reach_of;
 use crate::hot_backup::read_control;
@@ -35,12 +36,29 @@ pub struct Lag {
     pub next: u32,
 }
 
+/// What an archive has of the log of a home.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Archived {
+    /// Everything before this is in the archive, as far as the home still has it.
+    pub to: Lsn,
+    /// The log of the home ends here.
+    pub log_end: Lsn,
+    /// Files that are not in the archive, or not up to their end; that in use counts.
+    pub files: u32,
+    /// Bytes of log that are not in the archive.
+    pub bytes: u64,
+}
+
+/// The log may go on to a new file while it is archived; it does not so very often.
+const LOOKS: u32 = 100;
+
 /// Archives the log files of one home.
 #[derive(Debug)]
 pub struct Archiver {
     host: Host,
     home: PathBuf,
     repository: Repository,
+    environment: EnvironmentId,
     /// Every file before this one is safe, or is not there any more.
     next: u32,
 }
@@ -48,9 +66,33 @@ pub struct Archiver {
 impl Archiver {
     /// An archiver from `home` into a repository, which is made that of its environment.
     pub fn open(host: &Host, home: &Path, repository: Repository) -> Result<Archiver, BackupError> {
-        let control = ControlFile::read(&*host.vfs, home)?;
-        repository.claim(control.environment)?;
-        Ok(Archiver { host: host.clone(), home: home.to_owned(), repository, next: 0 })
+        let archiver = Archiver::resume(host, home, repository)?;
+        archiver.repository.claim(archiver.environment)?;
+        Ok(archiver)
+    }
+
+    /// An archiver into the repository that has been that of the home for long. It need not be
+    /// there now: then every step fails, and nothing counts as safe (B15). It is never made again:
+    /// what is empty may be the place where a disk is not mounted.
+    pub fn resume(
+        host: &Host,
+        home: &Path,
+        repository: Repository,
+    ) -> Result<Archiver, BackupError> {
+        let environment = ControlFile::read(&*host.vfs, home)?.environment;
+        let (host, home) = (host.clone(), home.to_owned());
+        Ok(Archiver { host, home, repository, environment, next: 0 })
+    }
+
+    /// The repository must be there, and ours.
+    fn check_repository(&self) -> Result<(), BackupError> {
+        let (theirs, ours) = (self.repository.environment()?, self.environment.to_string());
+        if theirs == ours {
+            return Ok(());
+        }
+        let dir = self.repository.shelf().shown("");
+        let why = format!("belongs to environment {theirs}, this log is that of {ours}");
+        Err(BackupError::Place { dir, why })
     }
 
     /// Every log file with a smaller number is safe. Only grows.
@@ -84,11 +126,14 @@ impl Archiver {
     fn step_alone(&mut self) -> Result<Option<u32>, BackupError> {
         let _pin = LogPin::take(&self.host, &self.log_dir())?;
         let logs = self.logs()?;
-        for link in chain(&logs)? {
+        let links = chain(&logs)?;
+        self.check_gap(&logs, &links)?;
+        for link in links {
             let Some(ends) = link.ends else { break };
             if link.number < self.next {
                 continue;
             }
+            self.check_repository()?;
             self.put(&link, ends)?;
             // What its successor says is all there ever will be in it.
             self.next = link.number + 1;
@@ -97,22 +142,51 @@ impl Archiver {
         Ok(None)
     }
 
+    /// Log files go from the oldest on. If one that is not safe stands before what hangs together,
+    /// the one between is lost: nothing behind it may count as safe, or those before it would go.
+    fn check_gap(&self, logs: &LogSet, links: &[Link]) -> Result<(), BackupError> {
+        let Some(first) = links.first() else { return Ok(()) };
+        let ours = |file: &&campanile_wal::LogFile| {
+            file.header.as_ref().map_or(true, |header| header.environment == self.environment)
+        };
+        let before =
+            |file: &&campanile_wal::LogFile| (self.next..first.number).contains(&file.number);
+        let Some(stranded) = logs.files().filter(ours).find(before) else { return Ok(()) };
+        let lost = first.header.predecessor_end.file();
+        let file = self.log_dir().join(names::log_file(lost)).display().to_string();
+        let why = format!(
+            "it is missing or damaged, and {} before it is not archived: the log is kept from \
+             there on; put the file back if there is a copy, or make a backup and stop archiving",
+            stranded.name()
+        );
+        Err(BackupError::Damaged { file, why })
+    }
+
     /// Archives everything up to the end of the log as it is now, the file in use too: what is
     /// appended to that later replaces its copy. For a home that is closed, or in quiet moments.
     pub fn all(&mut self) -> Result<Lsn, BackupError> {
         let _alone = self.wait_alone()?;
-        while self.step_alone()?.is_some() {}
         let _pin = LogPin::take(&self.host, &self.log_dir())?;
-        let control = read_control(&self.host, &self.home)?;
-        let log = self.log(&control);
-        let newest = chain(&self.logs()?)?.last().copied();
-        let Some(newest) = newest else { return Ok(Lsn::NONE) };
-        let first = newest.header.first_record();
-        let (end, _) = log.end_now(first.max(control.redo), control.durable)?;
-        if end.file() == newest.number {
-            self.put(&newest, end)?;
+        self.check_repository()?;
+        for _ in 0..LOOKS {
+            while self.step_alone()?.is_some() {}
+            let control = read_control(&self.host, &self.home)?;
+            let links = chain(&self.logs()?)?;
+            let Some(newest) = links.last() else { return Ok(Lsn::NONE) };
+            let first = newest.header.first_record();
+            let (end, _) = self.log(&control).end_now(first.max(control.redo), control.durable)?;
+            if end.file() < self.next {
+                return Ok(end);
+            }
+            // The log may have gone on to a new file since: then the one before is not safe yet.
+            let before = links.iter().filter(|link| link.number != newest.number);
+            if end.file() == newest.number && before.clone().all(|link| link.number < self.next) {
+                self.put(newest, end)?;
+                return Ok(end);
+            }
         }
-        Ok(end)
+        let why = "the log goes on faster than it is archived".to_owned();
+        Err(BackupError::Changed { why })
     }
 
     fn wait_alone(&self) -> Result<Box<dyn FileLock>, BackupError> {
@@ -130,6 +204,41 @@ impl Archiver {
         let whole = chain(&self.logs()?)?.into_iter().filter(|link| link.ends.is_some());
         let files = whole.filter(|link| link.number >= self.next).count();
         Ok(Lag { files: u32::try_from(files).unwrap_or(u32::MAX), next: self.next })
+    }
+
+    /// Compares the log of the home, to its very end, with the archive: by lengths, what is there
+    /// was read back when it came. Reads only.
+    pub fn archived(&self) -> Result<Archived, BackupError> {
+        let _pin = LogPin::take(&self.host, &self.log_dir())?;
+        let control = read_control(&self.host, &self.home)?;
+        let links = chain(&self.logs()?)?;
+        let Some(newest) = links.last() else { return Ok(Archived::default()) };
+        let first = newest.header.first_record();
+        let (log_end, _) = self.log(&control).end_now(first.max(control.redo), control.durable)?;
+        let mut found = Archived { to: log_end, log_end, files: 0, bytes: 0 };
+        for link in links.iter().filter(|link| link.number <= log_end.file()) {
+            let ends = link.ends.map_or(log_end, |ends| ends.min(log_end));
+            let wanted =
+                u64::from(if link.number == log_end.file() { log_end } else { ends }.offset());
+            let under = Repository::archive_of(link.header.timeline);
+            let have = self.length_of(&join(&under, &names::log_file(link.number)))?;
+            if have < wanted {
+                let to = Lsn::new(link.number, u32::try_from(have).unwrap_or(u32::MAX));
+                found.to = found.to.min(to);
+                found.files += 1;
+                found.bytes += wanted - have;
+            }
+        }
+        Ok(found)
+    }
+
+    fn length_of(&self, name: &str) -> Result<u64, BackupError> {
+        let shelf = &**self.repository.shelf();
+        if !shelf.has(name)? {
+            return Ok(0);
+        }
+        let failed = |source| BackupError::io("measure", shelf.shown(name), source);
+        shelf.open(name)?.len().map_err(failed)
     }
 
     fn log_dir(&self) -> PathBuf {
@@ -181,12 +290,7 @@ impl Archiver {
             ours.read_exact_at(a, at).map_err(failed)?;
             theirs.read_exact_at(b, at).map_err(failed)?;
             if a != b {
-                let why = format!(
-                    "the archive has another log file under this name, of timeline {}: keep both \
-                     apart in repositories of their own",
-                    link.header.timeline
-                );
-                return Err(BackupError::Damaged { file: shelf.shown(name), why });
+                return self.which_is_whole(link, ends, name);
             }
             at += count as u64;
         }
@@ -194,6 +298,36 @@ impl Archiver {
             return Ok(false);
         }
         self.proven(link, ends, name).map(|()| true)
+    }
+
+    /// The archive has something else under the name. If one of the two is damaged, the other
+    /// counts: true if it is the archive's.
+    fn which_is_whole(&self, link: &Link, ends: Lsn, name: &str) -> Result<bool, BackupError> {
+        if self.proven(link, ends, name).is_err() {
+            if !self.is_rotten(link, ends) {
+                tracing::warn!(file = %name, "a damaged copy in the archive is replaced");
+                return Ok(false);
+            }
+        } else if self.is_rotten(link, ends) {
+            tracing::warn!(file = %name, "the log file of the home is damaged, its copy is good");
+            return Ok(true);
+        }
+        let why = format!(
+            "the archive has another log file under this name, of timeline {}: keep both apart in \
+             repositories of their own",
+            link.header.timeline
+        );
+        Err(BackupError::Damaged { file: self.repository.shelf().shown(name), why })
+    }
+
+    /// Whether the home's own file cannot be read to its end.
+    fn is_rotten(&self, link: &Link, ends: Lsn) -> bool {
+        let home: Arc<dyn Shelf> = Arc::new(Directory::new(&self.host, &self.home));
+        let ours = join(names::LOG_DIR, &names::log_file(link.number));
+        match reach_of(&home, &ours, link.header.environment, link.number) {
+            Ok(found) => found.end < ends,
+            Err(error) => error.is_corruption(),
+        }
     }
 
     /// Reads the copy back.

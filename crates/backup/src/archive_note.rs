@@ -19,6 +19,9 @@ use crate::sealed::{seal, unseal};
 pub struct ArchiveNote {
     /// The directory of the repository.
     pub repository: String,
+    /// The repository was made that of this home: from then on it must be there.
+    #[serde(default)]
+    pub claimed: bool,
 }
 
 impl ArchiveNote {

@@ -17,6 +17,8 @@ use campanile_vfs::{File, FileLock, Host, LockMode, Open};
 use crate::error::BackupError;
 use crate::shelf::{Put, Shelf};
 
+/// How often a name for a file in the making is drawn.
+const LOOKS: u32 = 8;
 /// In the directory: whoever writes to the shelf holds its lock.
 const LOCK: &str = "repository.lock";
 
@@ -67,6 +69,96 @@ impl Directory {
     }
 }
 
+impl Directory {
+    /// Removes what is in a directory, and it. A name that leads elsewhere is removed, not
+    /// followed: it counts as a directory only if it cannot be removed as a file.
+    fn clear_dir(&self, dir: &Path) -> Result<(), BackupError> {
+        let vfs = &self.host.vfs;
+        let failed = |action, path: &Path, source| {
+            BackupError::io(action, path.display().to_string(), source)
+        };
+        let mut names = match vfs.list(dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed("list", dir, error)),
+        };
+        names.sort();
+        for name in names {
+            let path = dir.join(name);
+            match vfs.remove(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) if vfs.list(&path).is_ok() => self.clear_dir(&path)?,
+                Err(error) => return Err(failed("remove", &path, error)),
+            }
+        }
+        match vfs.remove_dir(dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(failed("remove", dir, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the unfinished form of a file, under a name that is the writer's own: two that write
+    /// the same file never write into each other's. The directory may have been removed since it
+    /// was made: nothing was in it.
+    fn begin(&self, path: &Path) -> Result<(Arc<dyn File>, PathBuf), BackupError> {
+        let dir = parent(path);
+        self.make(dir)?;
+        let mut looks = 0;
+        loop {
+            let mut unfinished = path.to_owned().into_os_string();
+            let drawn = self.host.random.next_u64();
+            unfinished.push(format!(".{drawn:016x}{}", names::UNFINISHED_SUFFIX));
+            let unfinished = PathBuf::from(unfinished);
+            let error = match self.host.vfs.open(&unfinished, Open::CreateNew) {
+                Ok(file) => return Ok((file, unfinished)),
+                Err(error) => error,
+            };
+            looks += 1;
+            match error.kind() {
+                // Left by somebody who drew the same, and died.
+                io::ErrorKind::AlreadyExists if looks < LOOKS => {}
+                io::ErrorKind::NotFound if looks < LOOKS => {
+                    self.forget(dir);
+                    self.make(dir)?;
+                }
+                _ => {
+                    let shown = unfinished.display().to_string();
+                    return Err(BackupError::io("create", shown, error));
+                }
+            }
+        }
+    }
+
+    /// Makes the removal of a directory durable.
+    fn sync_above(&self, dir: &Path) -> Result<(), BackupError> {
+        let above = parent(dir);
+        match self.host.vfs.sync_dir(above) {
+            // Nothing was ever there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => {
+                synced.map_err(|error| BackupError::io("sync", above.display().to_string(), error))
+            }
+        }
+    }
+
+    /// From now on nothing is known of a directory and those in it.
+    fn forget(&self, dir: &Path) {
+        self.made.lock().retain(|made| !made.starts_with(dir));
+    }
+}
+
+/// What a file in the making is to be called: `log.0000000007` for `log.0000000007.N.tmp`.
+fn finished_name(unfinished: &str) -> Option<&str> {
+    let name = unfinished.strip_suffix(names::UNFINISHED_SUFFIX)?;
+    match name.rsplit_once('.') {
+        Some((name, drawn)) if drawn.len() == 16 => Some(name),
+        _ => Some(name),
+    }
+}
+
 fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }
@@ -86,16 +178,8 @@ impl Shelf for Directory {
 
     fn put(&self, name: &str) -> Result<Box<dyn Put + '_>, BackupError> {
         let path = self.path(name);
-        self.make(parent(&path))?;
-        let mut unfinished = path.clone().into_os_string();
-        unfinished.push(names::UNFINISHED_SUFFIX);
-        let unfinished = PathBuf::from(unfinished);
-        let failed =
-            |action, source| BackupError::io(action, unfinished.display().to_string(), source);
-        let file = self.host.vfs.open(&unfinished, Open::OpenOrCreate);
-        let file = file.map_err(|error| failed("create", error))?;
-        file.set_len(0).map_err(|error| failed("empty", error))?;
-        Ok(Box::new(Unfinished { shelf: self, file, path, unfinished, at: 0 }))
+        let (file, unfinished) = self.begin(&path)?;
+        Ok(Box::new(Unfinished { shelf: self, file, path, unfinished, at: 0, done: false }))
     }
 
     fn open(&self, name: &str) -> Result<Arc<dyn File>, BackupError> {
@@ -135,6 +219,52 @@ impl Shelf for Directory {
         Ok(None)
     }
 
+    fn clear(&self, under: &str) -> Result<(), BackupError> {
+        let dir = self.path(under);
+        self.forget(&dir);
+        self.clear_dir(&dir)?;
+        self.sync_above(&dir)
+    }
+
+    fn sweep(&self, under: &str, whose: &dyn Fn(&str) -> bool) -> Result<(), BackupError> {
+        let dir = self.path(under);
+        let failed = |action, error| BackupError::io(action, dir.display().to_string(), error);
+        let found = match self.host.vfs.list(&dir) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(failed("list", error)),
+        };
+        for name in found {
+            if !finished_name(&name).is_some_and(whose) {
+                continue;
+            }
+            match self.host.vfs.remove(&dir.join(&name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove a file in", error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn forget_empty(&self, under: &str) -> Result<(), BackupError> {
+        let dir = self.path(under);
+        self.forget(&dir);
+        match self.host.vfs.remove_dir(&dir) {
+            Ok(()) => self.sync_above(&dir),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(BackupError::io("remove", dir.display().to_string(), error)),
+        }
+    }
+
     fn lock(&self, mode: LockMode) -> Result<Option<Box<dyn FileLock>>, BackupError> {
         let path = self.root.join(LOCK);
         let lock = self.host.vfs.lock(&path, mode);
@@ -169,6 +299,16 @@ struct Unfinished<'d> {
     path: PathBuf,
     unfinished: PathBuf,
     at: u64,
+    done: bool,
+}
+
+impl Drop for Unfinished<'_> {
+    /// What cannot be removed now is left for whoever sweeps.
+    fn drop(&mut self) {
+        if !self.done {
+            let _ = self.shelf.host.vfs.remove(&self.unfinished);
+        }
+    }
 }
 
 impl Unfinished<'_> {
@@ -185,10 +325,11 @@ impl Put for Unfinished<'_> {
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<(), BackupError> {
+    fn finish(mut self: Box<Self>) -> Result<(), BackupError> {
         let vfs = &self.shelf.host.vfs;
         self.file.sync_data().map_err(self.failed("sync"))?;
         vfs.rename(&self.unfinished, &self.path).map_err(self.failed("rename"))?;
+        self.done = true;
         if planted::is(Bug::ArchiveDirectorySyncSkipped) {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use campanile_format::log_file::{LOG_HEADER_BYTES, LogFileHeader};
-use campanile_format::{EnvironmentId, Timeline, Utc, names};
+use campanile_format::{EnvironmentId, Lsn, Timeline, Utc, names};
 use campanile_wal::WalError;
 
 use crate::error::BackupError;
@@ -37,6 +37,19 @@ pub struct TimelineFound {
     pub begun_us: u64,
     /// The history that it left, if its beginning is here.
     pub left: Option<Timeline>,
+    /// Where it left that.
+    pub left_at: Option<Lsn>,
+}
+
+/// A log file at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct LogFileFound<'p> {
+    /// Its name on its shelf.
+    pub name: &'p str,
+    /// The shelf.
+    pub shelf: &'p Arc<dyn Shelf>,
+    /// What it says of itself.
+    pub header: LogFileHeader,
 }
 
 /// All log files at hand.
@@ -70,6 +83,12 @@ impl LogPool {
         Ok(taken)
     }
 
+    /// All files, by history and number; several for one place one after the other.
+    pub fn files(&self) -> impl Iterator<Item = LogFileFound<'_>> {
+        let all = self.files.values().flatten();
+        all.map(|Candidate { shelf, name, header }| LogFileFound { name, shelf, header: *header })
+    }
+
     /// The histories, by number.
     #[must_use]
     pub fn timelines(&self) -> Vec<TimelineFound> {
@@ -85,10 +104,12 @@ impl LogPool {
                 last: *number,
                 begun_us: 0,
                 left: None,
+                left_at: None,
             });
             entry.last = entry.last.max(*number);
             entry.begun_us = entry.begun_us.max(header.created_us);
             entry.left = entry.left.or(branches.then_some(header.predecessor_timeline));
+            entry.left_at = entry.left_at.or(branches.then_some(header.predecessor_end));
         }
         found.into_values().collect()
     }
@@ -104,8 +125,8 @@ impl LogPool {
                 }),
             };
         }
-        let is_left = |timeline: Timeline| all.iter().any(|found| found.left == Some(timeline));
-        let tips: Vec<_> = all.iter().filter(|found| !is_left(found.timeline)).collect();
+        let tips = self.tips()?;
+        let tips: Vec<_> = all.iter().filter(|found| tips.contains(&found.timeline)).collect();
         match tips.as_slice() {
             [] => Err(BackupError::NoBackup { why: "there is no log file at all".into() }),
             [only] => Ok(only.timeline),
@@ -117,6 +138,51 @@ impl LogPool {
                 Err(BackupError::SeveralTimelines { timelines: timelines.join(", ") })
             }
         }
+    }
+
+    /// The histories that go on: those that no other has left, and those that went on all the same
+    /// after one had left them.
+    pub fn tips(&self) -> Result<Vec<Timeline>, BackupError> {
+        let all = self.timelines();
+        let mut tips = Vec::new();
+        for found in &all {
+            let leavers: Vec<_> =
+                all.iter().filter(|other| other.left == Some(found.timeline)).collect();
+            if leavers.is_empty() || self.went_on(found, &leavers)? {
+                tips.push(found.timeline);
+            }
+        }
+        Ok(tips)
+    }
+
+    /// Whether a history was written after the last of those that left it began, and beyond where
+    /// they left.
+    fn went_on(
+        &self,
+        found: &TimelineFound,
+        leavers: &[&TimelineFound],
+    ) -> Result<bool, BackupError> {
+        let left_us = leavers.iter().map(|leaver| self.first_us(leaver)).max().unwrap_or(0);
+        let left_at = leavers.iter().filter_map(|leaver| leaver.left_at).max();
+        let place = (found.timeline, found.last);
+        let Some(candidates) = self.files.get(&place) else { return Ok(false) };
+        let Some(newest) = self.best(candidates, found.last)? else { return Ok(false) };
+        let read = reach_of(&newest.shelf, &newest.name, self.environment, found.last);
+        Ok(match read {
+            Ok(end) => {
+                let last_us = end.last_time_us.max(newest.header.created_us);
+                last_us > left_us && Some(end.end) > left_at
+            }
+            // What can be read of it is from when it was begun, at least.
+            Err(_) => newest.header.created_us > left_us,
+        })
+    }
+
+    /// When the first file of a history was begun.
+    fn first_us(&self, found: &TimelineFound) -> u64 {
+        let candidates = self.files.get(&(found.timeline, found.first));
+        let first = candidates.and_then(|candidates| candidates.first());
+        first.map_or(0, |candidate| candidate.header.created_us)
     }
 
     /// The files from the end of a history backward, as far as each names one that is here.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::Directory;
 use crate::error::BackupError;
+use crate::keep_mark::{KEEP, KeepMark};
 use crate::log_pool::LogPool;
 use crate::manifest::{MANIFEST, Manifest, join, read_label};
 use crate::sealed::{seal, unseal};
@@ -22,7 +23,7 @@ use crate::shelf::{Shelf, put_small, read_small};
 /// Says whose repository it is.
 const IDENTITY: &str = "campanile.repository";
 const BACKUPS: &str = "backup";
-const LOGS: &str = "log";
+pub(crate) const LOGS: &str = "log";
 const FORMAT: u32 = 1;
 /// Whoever else works in it may be done soon.
 const ATTEMPTS: u32 = 50;
@@ -41,6 +42,8 @@ pub struct BackupFound {
     pub name: String,
     /// What it is; `None` if it was never completed.
     pub manifest: Option<Manifest>,
+    /// Why it stays whatever the policy says, if somebody said so.
+    pub mark: Option<KeepMark>,
 }
 
 /// Backups and archived log files.
@@ -59,14 +62,23 @@ impl Repository {
         Repository { host: host.clone(), shelf, shown: dir.display().to_string() }
     }
 
-    pub(crate) fn host(&self) -> &Host {
-        &self.host
-    }
-
     /// The shelf that it is on.
     #[must_use]
     pub fn shelf(&self) -> &Arc<dyn Shelf> {
         &self.shelf
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Whose repository it is; an error if it is none.
+    pub fn environment_id(&self) -> Result<EnvironmentId, BackupError> {
+        let text = self.environment()?;
+        EnvironmentId::parse(&text).ok_or_else(|| BackupError::Damaged {
+            file: self.shelf.shown(IDENTITY),
+            why: format!("it names environment {text:?}, which is none"),
+        })
     }
 
     /// Whose repository it is, as text; an error if it is none.
@@ -134,20 +146,50 @@ impl Repository {
 
     /// The backups, oldest first, those that were never completed among them.
     pub fn backups(&self) -> Result<Vec<BackupFound>, BackupError> {
-        let mut found = Vec::new();
-        for name in self.shelf.list(BACKUPS)? {
-            let prefix = self.prefix(&name);
-            let manifest = match self.shelf.has(&join(&prefix, MANIFEST))? {
-                true => Some(Manifest::read(&*self.shelf, &prefix)?),
-                false => None,
-            };
-            found.push(BackupFound { name, manifest });
-        }
+        let all = self.names()?.into_iter().map(|name| self.backup(&name));
+        let mut found = all.collect::<Result<Vec<_>, _>>()?;
         found.sort_by_key(|backup| {
             let started = backup.manifest.as_ref().map_or(0, |manifest| manifest.started_us);
             (started, backup.name.clone())
         });
         Ok(found)
+    }
+
+    /// Marks a complete backup: retention leaves it, what it is an increment of, and its log.
+    /// `None` takes the mark away.
+    pub fn mark(&self, name: &str, mark: Option<&KeepMark>) -> Result<(), BackupError> {
+        self.environment()?;
+        let _alone = self.lock(LockMode::Exclusive)?;
+        let found = self.backups()?.into_iter().find(|found| found.name == name);
+        if found.is_none_or(|found| found.manifest.is_none()) {
+            let why = format!("there is no complete backup {name:?} in the repository");
+            return Err(BackupError::NoBackup { why });
+        }
+        match mark {
+            Some(mark) => mark.write(&*self.shelf, &self.prefix(name)),
+            None => self.shelf.remove(&join(&self.prefix(name), KEEP)),
+        }
+    }
+
+    /// The names of all backups, finished or not.
+    pub fn names(&self) -> Result<Vec<String>, BackupError> {
+        self.shelf.list(BACKUPS)
+    }
+
+    /// Whether it was completed.
+    pub fn is_complete(&self, name: &str) -> Result<bool, BackupError> {
+        self.shelf.has(&join(&self.prefix(name), MANIFEST))
+    }
+
+    /// One of them; an error if its manifest is damaged.
+    pub fn backup(&self, name: &str) -> Result<BackupFound, BackupError> {
+        let prefix = self.prefix(name);
+        let manifest = match self.shelf.has(&join(&prefix, MANIFEST))? {
+            true => Some(Manifest::read(&*self.shelf, &prefix)?),
+            false => None,
+        };
+        let mark = KeepMark::read(&*self.shelf, &prefix)?;
+        Ok(BackupFound { name: name.to_owned(), manifest, mark })
     }
 
     /// Where the files of a backup are.

@@ -35,6 +35,18 @@ pub trait Shelf: Send + Sync + fmt::Debug {
         Ok(None)
     }
 
+    /// Removes everything under a name, files in the making too, and the place itself, durably. It
+    /// is no error if nothing is there. What fails half-way is gone on with by the next call.
+    fn clear(&self, under: &str) -> Result<(), BackupError>;
+
+    /// Removes what was left of files in the making right under a name: of those which `whose`
+    /// picks by what they were to be called. Whoever is writing one fails.
+    fn sweep(&self, under: &str, whose: &dyn Fn(&str) -> bool) -> Result<(), BackupError>;
+
+    /// Forgets a place under which nothing is, if the shelf keeps such places at all. Whatever is
+    /// put there later makes it anew.
+    fn forget_empty(&self, under: &str) -> Result<(), BackupError>;
+
     /// Locks the shelf; `None` while somebody else has it in a way that forbids this.
     fn lock(&self, mode: LockMode) -> Result<Option<Box<dyn FileLock>>, BackupError>;
 

@@ -31,11 +31,16 @@ use campanile_format::{Timeline, names};
 use campanile_vfs::Host;
 use campanile_wal::{ControlFile, LogPin, LogSet};
 
-pub use campanile_backup::Lag;
+pub use campanile_backup::{Finding, Lag};
 
 pub use crate::backup_options::{BackupOptions, BackupPart, BackupReport, Compression};
 
-pub use crate::backup_catalog::{BackupEntry, Catalog, Window, catalog, catalog_on};
+pub use crate::archive_state::{ArchiveState, archive_state, archive_state_on};
+pub use crate::backup_catalog::{BackupEntry, Catalog, Gap, KeptMark, Window, catalog, catalog_on};
+pub use crate::backup_prune::{
+    PruneOptions, PruneReport, Pruning, keep, keep_no_longer, keep_no_longer_on, keep_on,
+};
+pub use crate::backup_verify::{BackupProof, ProvenBackup, ProvenLine, Trial, VerifyBackupOptions};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Progress;
@@ -144,8 +149,13 @@ pub fn archive_on(host: &Host, home: &Path, repository: &Path) -> Result<Lsn> {
     ControlFile::read(&*host.vfs, home).map_err(causes::wal)?;
     let _nobody = owner::take(host, home)?;
     remember_archive(host, home, repository)?;
-    let shelves = Repository::in_directory(host, repository);
-    let mut archiver = Archiver::open(host, home, shelves).map_err(causes::backup)?;
+    let note = ArchiveNote::read(host, home).map_err(causes::backup)?;
+    let note = note.ok_or_else(|| {
+        let what = "the home does not remember the archive that it was just given".to_owned();
+        Error::new(ErrorKind::Internal, what)
+    })?;
+    // Somebody asks for it: what is not there is made.
+    let mut archiver = archiver(host, home, &ArchiveNote { claimed: false, ..note })?;
     archiver.all().map_err(causes::backup)
 }
 
@@ -249,7 +259,13 @@ pub fn remove_log_files_on(host: &Host, home: &Path) -> Result<Vec<String>> {
 /// The archiver of a home.
 pub(crate) fn archiver(host: &Host, home: &Path, note: &ArchiveNote) -> Result<Archiver> {
     let repository = Repository::in_directory(host, &note.directory());
-    Archiver::open(host, home, repository).map_err(causes::backup)
+    if note.claimed {
+        return Archiver::resume(host, home, repository).map_err(causes::backup);
+    }
+    let archiver = Archiver::open(host, home, repository).map_err(causes::backup)?;
+    let note = ArchiveNote { claimed: true, ..note.clone() };
+    note.write(host, home).map_err(causes::backup)?;
+    Ok(archiver)
 }
 
 /// Makes the home remember its archive.
@@ -260,10 +276,11 @@ pub(crate) fn remember_archive(host: &Host, home: &Path, repository: &Path) -> R
         let what = "the path of a repository must be text".to_owned();
         return Err(Error::new(ErrorKind::InvalidArgument, what));
     };
-    let note = ArchiveNote { repository: repository.to_owned() };
-    if ArchiveNote::read(host, home).map_err(causes::backup)?.as_ref() == Some(&note) {
+    let known = ArchiveNote::read(host, home).map_err(causes::backup)?;
+    if known.is_some_and(|known| known.repository == repository) {
         return Ok(());
     }
+    let note = ArchiveNote { repository: repository.to_owned(), claimed: false };
     note.write(host, home).map_err(causes::backup)
 }
 

@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod activity;
+mod archive_state;
 pub mod backup;
 mod backup_catalog;
 mod backup_options;
+mod backup_prune;
+mod backup_verify;
 mod catalog;
 mod catalog_history;
 mod causes;
@@ -44,6 +47,7 @@ pub mod restore;
 mod restore_only;
 mod retired;
 mod retry;
+mod scratch;
 mod snapshot;
 mod start;
 mod stats;

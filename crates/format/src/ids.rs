@@ -165,6 +165,16 @@ impl fmt::Display for PageId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct EnvironmentId(pub [u8; 16]);
 
+impl EnvironmentId {
+    /// Reads what `Display` writes: 32 hexadecimal digits.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<EnvironmentId> {
+        let all = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| all)?;
+        Some(EnvironmentId(number.to_be_bytes()))
+    }
+}
+
 impl fmt::Display for EnvironmentId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -180,6 +190,14 @@ impl fmt::Debug for EnvironmentId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_environment_reads_back_from_its_text() {
+        let id = EnvironmentId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+        assert_eq!(EnvironmentId::parse(&id.to_string()), Some(id));
+        assert_eq!(EnvironmentId::parse("+00102030405060708090a0b0c0d0eff"), None);
+        assert_eq!(EnvironmentId::parse("00"), None);
+    }
 
     #[test]
     fn log_positions_order_by_file_then_offset() {

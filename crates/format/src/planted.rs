@@ -70,6 +70,10 @@ bugs! {
     RepairStopsOneRecordEarly,
     /// A log file counts as archived before its name is durable.
     ArchiveDirectorySyncSkipped,
+    /// Retention takes a log file for older than it is: one that a backup begins with goes.
+    PrunedLogOneTooEarly,
+    /// Retention removes what an increment that stays builds on.
+    PrunedBaseOfIncrement,
     /// After an unclean end the log goes on in the old file, behind the torn tail.
     AppendAfterTornTail,
     /// A damaged record below a durable LSN is taken for the end of the log.

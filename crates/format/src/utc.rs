@@ -29,6 +29,26 @@ impl Utc {
         format!("{year:04}{month:02}{day:02}_{hour:02}{minute:02}{second:02}")
     }
 
+    /// The second that [`Utc::compact`] spelled; `None` for anything else.
+    #[must_use]
+    pub fn parse_compact(text: &str) -> Option<Utc> {
+        let (date, time) = text.split_once('_')?;
+        let digits = |text: &str, len: usize| {
+            let all = text.len() == len && text.bytes().all(|byte| byte.is_ascii_digit());
+            all.then(|| text.parse::<u64>().ok()).flatten()
+        };
+        let (date, time) = (digits(date, 8)?, digits(time, 6)?);
+        let (year, month, day) = (date / 10_000, date / 100 % 100, date % 100);
+        let of_day = time / 10_000 * 3600 + time / 100 % 100 * 60 + time % 100;
+        // The other way round of `parts`: years begin in March.
+        let from = year.checked_sub(u64::from(month <= 2))?;
+        let from_march = (month + 9) % 12;
+        let of_year = (153 * from_march + 2) / 5 + day.checked_sub(1)?;
+        let days = from * 365 + from / 4 - from / 100 + from / 400 + of_year;
+        let found = Utc((days.checked_sub(719_468)? * DAY + of_day) * SECOND);
+        (found.compact() == text).then_some(found)
+    }
+
     /// Counts days in years that begin in March, so that the leap day comes last (Howard Hinnant,
     /// "chrono-compatible low-level date algorithms").
     fn parts(self) -> Parts {
@@ -79,6 +99,20 @@ mod tests {
         assert_eq!(shown(4_107_542_400 * SECOND), "2100-03-01T00:00:00Z", "not a leap year");
         assert_eq!(Utc(1_795_178_700 * SECOND).compact(), "20261120_124500");
         assert!(!shown(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn compact_spellings_read_back_and_nothing_else_does() {
+        for day in (0..60_000u64).step_by(7) {
+            let moment = Utc((day * DAY + day * 131 % DAY) * SECOND);
+            assert_eq!(Utc::parse_compact(&moment.compact()), Some(moment));
+        }
+        let no_times =
+            ["", "20261120", "20261320_000000", "20260230_000000", "20261120_250000", "20261120_1"];
+        for text in no_times.into_iter().chain(["+0261120_000000", "lost+found", "00000000_000000"])
+        {
+            assert_eq!(Utc::parse_compact(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -15,14 +15,17 @@ pub mod fingerprint;
 pub mod hotbackup;
 pub mod import;
 pub mod info;
+pub mod keep;
 pub mod load;
 pub mod printlog;
+pub mod prune;
 pub mod recover;
 pub mod repair;
 pub mod restore;
 pub mod stat;
 pub mod txn;
 pub mod verify;
+pub mod verify_backup;
 
 use std::path::Path;
 
@@ -39,6 +42,9 @@ pub const ALL: &[Program] = &[
     restore::PROGRAM,
     repair::PROGRAM,
     info::PROGRAM,
+    verify_backup::PROGRAM,
+    keep::PROGRAM,
+    prune::PROGRAM,
     hotbackup::PROGRAM,
     archive::PROGRAM,
     checkpoint::PROGRAM,

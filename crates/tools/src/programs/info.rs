@@ -1,9 +1,10 @@
 //! `campanile info`: what a repository can bring back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use campanile::backup::{self, Catalog, Window};
+use campanile::backup::{self, ArchiveState, BackupEntry, Catalog, Window};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use serde::Serialize;
 
 use crate::arguments::JsonArgs;
 use crate::exit::{Exit, TABLE};
@@ -22,18 +23,34 @@ struct InfoArgs {
     /// The repository.
     #[arg(short = 'r', long = "repository", env = "CAMPANILE_REPOSITORY", value_name = "DIR")]
     repository: PathBuf,
+    /// Say too how far the archive is behind the log of this home, which may be in use.
+    #[arg(short = 'h', long = "home", value_name = "DIR")]
+    home: Option<PathBuf>,
     #[command(flatten)]
     json: JsonArgs,
 }
 
+#[derive(Serialize)]
+struct Outcome<'c> {
+    #[serde(flatten)]
+    catalog: &'c Catalog,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<ArchiveState>,
+}
+
 const LONG: &str = "\
 Says what a repository can bring back: for each history the stretches of time from which any \
-moment can be restored, drawn to scale, and the backups. All log files are read, so what is said \
-is proven. A stretch ends where the log ends, is damaged or is missing.";
+moment can be restored, drawn to scale, what lies between them, and the backups: increments below \
+what they build on, and what is marked to stay. All log files are read, so what is said of the log \
+is proven. A stretch ends where the log ends, is damaged or is missing. The files of the backups \
+are not read: campanile verify-backup does that.
+
+With -h it also says how far the archive is behind the log of a home.";
 
 const EXAMPLES: &str = "\
 Examples:
   campanile info -r /backup/shop
+  campanile info -r /backup/shop -h /srv/shop
   campanile info -r /backup/shop --json";
 
 fn command() -> Command {
@@ -46,8 +63,12 @@ fn command() -> Command {
 fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     let args = InfoArgs::from_arg_matches(matches).map_err(|e| Failure::usage(e.to_string()))?;
     let catalog = backup::catalog(&args.repository)?;
+    let archive = match &args.home {
+        Some(home) => backup::archive_state(home)?,
+        None => None,
+    };
     if args.json.json {
-        session.json(&catalog)?;
+        session.json(&Outcome { catalog: &catalog, archive })?;
         return Ok(Exit::Ok);
     }
     session.line(format_args!("recoverable, environment {}", catalog.environment))?;
@@ -57,17 +78,80 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     if catalog.windows.is_empty() {
         session.line("  nothing: there is no complete backup")?;
     }
+    for gap in &catalog.gaps {
+        session.line(format_args!(
+            "  GAP on timeline {}: nothing between {} ({}) and {} ({})",
+            gap.timeline, gap.from_time, gap.from, gap.to_time, gap.to
+        ))?;
+    }
+    if let Some(home) = &args.home {
+        session.line(lag(home, archive.as_ref()))?;
+    }
     session.line("backups")?;
-    for found in &catalog.backups {
-        match &found.end {
-            Some(end) => session.line(format_args!(
-                "  {}  timeline {}, complete at {end} ({}), {} bytes",
-                found.name, found.timeline, found.last_time, found.bytes
-            ))?,
-            None => session.line(format_args!("  {}  partial: never completed", found.name))?,
-        }
+    for root in catalog.backups.iter().filter(|found| base_of(&catalog, found).is_none()) {
+        draw_chain(session, &catalog, root, 0)?;
     }
     Ok(Exit::Ok)
+}
+
+/// How far the archive of a home is behind.
+fn lag(home: &Path, archive: Option<&ArchiveState>) -> String {
+    let home = home.display();
+    match archive {
+        None => format!("archive: {home} has none"),
+        Some(state) if state.bytes_behind == 0 => {
+            format!("archive: has all of the log of {home}, to {}", state.log_end)
+        }
+        Some(state) => format!(
+            "archive: has the log of {home} to {}; {} bytes in {} files are not there yet, to {}",
+            state.archived_to, state.bytes_behind, state.files_behind, state.log_end
+        ),
+    }
+}
+
+/// What an increment builds on, if that is here.
+fn base_of<'c>(catalog: &'c Catalog, found: &BackupEntry) -> Option<&'c BackupEntry> {
+    let base = found.base.as_ref()?;
+    catalog.backups.iter().find(|other| other.name == *base && other.name != found.name)
+}
+
+/// A backup, and below it what builds on it.
+fn draw_chain(
+    session: &Session,
+    catalog: &Catalog,
+    found: &BackupEntry,
+    depth: usize,
+) -> Result<(), Failure> {
+    let mut line = match depth {
+        0 => format!("  {}", found.name),
+        depth => format!("  {}+- {}", "   ".repeat(depth - 1), found.name),
+    };
+    line.push_str(&match &found.end {
+        Some(end) => format!(
+            "  {}, timeline {}, complete at {end} ({}), {} bytes",
+            if found.base.is_some() { "increment" } else { "full" },
+            found.timeline,
+            found.last_time,
+            found.stored_bytes
+        ),
+        None if found.damaged.is_some() => "  cannot be restored".to_owned(),
+        None => "  partial: never completed".to_owned(),
+    });
+    if let Some(mark) = &found.kept {
+        let colon = if mark.note.is_empty() { "" } else { ": " };
+        line.push_str(&format!(", KEPT{colon}{}", mark.note));
+    }
+    session.line(line)?;
+    if let Some(why) = &found.damaged {
+        session.line(format_args!("    cannot be restored: {why}"))?;
+    }
+    // A chain that goes round is no chain, and is drawn no deeper than there are backups.
+    if depth <= catalog.backups.len() {
+        for next in catalog.backups.iter().filter(|next| next.base.as_ref() == Some(&found.name)) {
+            draw_chain(session, catalog, next, depth + 1)?;
+        }
+    }
+    Ok(())
 }
 
 fn describe(session: &Session, catalog: &Catalog, window: &Window) -> Result<(), Failure> {

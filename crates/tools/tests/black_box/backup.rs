@@ -156,3 +156,49 @@ fn log_files_are_listed_and_removed() {
     scratch.run("db_archive", &["--now"]).exits(8);
     scratch.run("db_verify", &[]).exits(0);
 }
+
+#[test]
+fn backups_are_proven_marked_and_pruned() {
+    let scratch = Scratch::new();
+    let repository = text(scratch.path("repository"));
+    let campanile = |args: &[&str]| {
+        let args = [&args[..1], &["-r", &repository], &args[1..]].concat();
+        scratch.run("campanile", &args)
+    };
+    put(&scratch, "alice", "100");
+    scratch.run("db_archive", &["--to", &repository]).exits(0);
+    let mut names = Vec::new();
+    for round in 0..3 {
+        put(&scratch, "bob", &round.to_string());
+        campanile(&["backup"]).exits(0);
+        let info = campanile(&["info", "--json"]).exits(0);
+        let info: serde_json::Value = serde_json::from_str(&info.out).unwrap();
+        names.push(info["backups"][round]["name"].as_str().unwrap().to_owned());
+    }
+    let trial = text(scratch.path("trial"));
+    let proof = campanile(&["verify-backup", "--restore", &trial]).exits(0).says("no damage");
+    assert!(proof.out.contains("restore of") && !scratch.path("trial").exists(), "{}", proof.out);
+    campanile(&["keep", &names[0], "--note", "the first"]).exits(0).says("is kept");
+    campanile(&["info"]).exits(0).says("KEPT: the first");
+    let home = text(scratch.home().to_path_buf());
+    campanile(&["info", "-h", &home]).exits(0).says("archive: has");
+
+    campanile(&["prune"]).exits(1);
+    campanile(&["prune", "--keep-last", "1", "--dry-run"]).exits(0).says("nothing was removed");
+    campanile(&["prune", "--keep-last", "1"]).exits(0).says("it has a keep mark");
+    let backups = scratch.path("repository").join("backup");
+    assert!(backups.join(&names[0]).exists() && backups.join(&names[2]).exists());
+    assert!(!backups.join(&names[1]).exists());
+
+    let broken = backups.join(&names[2]).join("control");
+    let mut bytes = std::fs::read(&broken).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&broken, bytes).unwrap();
+    let bad = campanile(&["verify-backup", &names[2]]).exits(2).says("control: its checksum");
+    assert!(bad.out.contains("DAMAGED"), "{}", bad.out);
+    let json = campanile(&["verify-backup", "--json"]).exits(2);
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["clean"], false);
+    campanile(&["verify-backup", &names[0]]).exits(0);
+    campanile(&["verify-backup", "20200101_000000"]).exits(8);
+}

@@ -1,0 +1,136 @@
+//! Trouble on the way into the archive: two archivers at once, a disk that is not mounted, files
+//! that are lost before they were archived, files that rot. Nothing counts as safe that is not.
+
+use campanile::Environment;
+use campanile_backup::{Archiver, Repository};
+use campanile_format::names;
+use campanile_vfs::sim::SimDisk;
+use campanile_vfs::{Open, Vfs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::world::{
+    HOME, OTHER, REPOSITORY, World, assert_same, contents, host_of, log_dir, options, repository,
+};
+use campanile::restore::Target;
+
+fn archived(number: u32) -> PathBuf {
+    Path::new(REPOSITORY).join("log/0000000001").join(names::log_file(number))
+}
+
+fn archiver(disk: &Arc<SimDisk>) -> Archiver {
+    let host = host_of(disk);
+    let shelves = Repository::in_directory(&host, repository());
+    Archiver::open(&host, Path::new(HOME), shelves).unwrap()
+}
+
+fn numbers(disk: &Arc<SimDisk>) -> Vec<u32> {
+    let names = disk.list(&log_dir(HOME)).unwrap();
+    let mut numbers: Vec<u32> =
+        names.iter().filter_map(|name| names::parse_log_file(name)).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+fn settle(world: &World) {
+    while world.env.step().unwrap() {}
+}
+
+#[test]
+fn two_that_archive_the_same_file_never_write_into_each_others_copy() {
+    let mut world = World::new(90);
+    let _all = campanile_wal::LogPin::take(&world.host(), &log_dir(HOME)).unwrap();
+    world.fill_log(3);
+    let shelves = Repository::in_directory(&world.host(), repository());
+    let (host, name) = (world.host(), format!("log/0000000001/{}", names::log_file(1)));
+    let mut owner = archiver(&world.disk);
+    let theirs = Repository::in_directory(&host, repository());
+    // Another one, a cron job, is in the middle of the same file when the owner puts it.
+    let half = theirs.shelf().put(&name).unwrap();
+    assert_eq!(owner.step().unwrap(), Some(1));
+    let whole = world.disk.file_bytes(&archived(1)).unwrap();
+    drop(half);
+    assert_eq!(world.disk.file_bytes(&archived(1)).unwrap(), whole, "it dies, nothing is lost");
+    assert_eq!(shelves.shelf().list("log/0000000001").unwrap(), [names::log_file(1)]);
+    let rest = world.disk.list(archived(1).parent().unwrap()).unwrap();
+    assert_eq!(rest.len(), 1, "nothing is left of it: {rest:?}");
+}
+
+#[test]
+fn while_the_archive_is_not_mounted_nothing_counts_as_safe_and_the_home_opens() {
+    let mut world = World::with(91, options().archive(REPOSITORY));
+    world.back_up();
+    world.fill_log(2);
+    settle(&world);
+    world.env.clone().close().unwrap();
+    // The mount point is empty.
+    let identity = Path::new(REPOSITORY).join("campanile.repository");
+    let away = Path::new("/away");
+    world.disk.rename(&identity, away).unwrap();
+    let first = numbers(&world.disk)[0];
+    world.env = Environment::open_on(world.host(), HOME, options()).unwrap();
+    for _ in 0..3 {
+        let target = world.log_file() + 1;
+        while world.log_file() < target {
+            let db = world.env.create_database("filler").unwrap();
+            let mut txn = world.env.begin().unwrap();
+            db.put(&mut txn, "key", vec![b'x'; 100]).unwrap();
+            let lsn = txn.commit().unwrap();
+            let mut state = world.newest();
+            let rows = [(b"key".to_vec(), vec![b'x'; 100])];
+            state.insert("filler".into(), Arc::new(rows.into_iter().collect()));
+            world.moments.push(crate::world::Moment { lsn, state });
+        }
+        world.env.checkpoint().unwrap();
+    }
+    assert!(world.env.step().is_err(), "it is said");
+    assert!(!world.disk.exists(&identity).unwrap(), "no new archive is made there");
+    assert_eq!(numbers(&world.disk)[0], first, "nothing is given up");
+    assert!(world.env.archive_lag().unwrap().unwrap().files >= 3);
+    world.disk.rename(away, &identity).unwrap();
+    settle(&world);
+    assert_eq!(world.env.archive_lag().unwrap().unwrap().files, 0);
+    let state = world.newest();
+    world.env.clone().close().unwrap();
+    world.restore(Target::End, OTHER).unwrap();
+    assert_same(&contents(&world.disk, OTHER), &state, "restored");
+}
+
+#[test]
+fn a_file_that_was_lost_before_it_was_archived_keeps_those_before_it() {
+    let mut world = World::new(92);
+    let _all = campanile_wal::LogPin::take(&world.host(), &log_dir(HOME)).unwrap();
+    world.fill_log(4);
+    let broken = log_dir(HOME).join(names::log_file(2));
+    let file = world.disk.open(&broken, Open::ReadWrite).unwrap();
+    file.write_all_at(&[0xFF; 8], 0).unwrap();
+    let mut archiver = archiver(&world.disk);
+    let error = archiver.step().unwrap_err();
+    assert!(error.to_string().contains(&names::log_file(2)), "{error}");
+    assert_eq!(archiver.safe_below(), 0, "the file before it is not called safe");
+}
+
+#[test]
+fn of_two_files_under_one_name_the_whole_one_counts() {
+    let mut world = World::new(93);
+    let _all = campanile_wal::LogPin::take(&world.host(), &log_dir(HOME)).unwrap();
+    world.fill_log(4);
+    let mut first = archiver(&world.disk);
+    while first.step().unwrap().is_some() {}
+    let flip = |path: &Path| {
+        let file = world.disk.open(path, Open::ReadWrite).unwrap();
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, 700).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], 700).unwrap();
+    };
+    let good = world.disk.file_bytes(&archived(2)).unwrap();
+    // The archive's copy of one rots, and the home's own of another.
+    flip(&archived(2));
+    flip(&log_dir(HOME).join(names::log_file(3)));
+    let third = world.disk.file_bytes(&archived(3)).unwrap();
+    let mut again = archiver(&world.disk);
+    while again.step().unwrap().is_some() {}
+    assert_eq!(world.disk.file_bytes(&archived(2)).unwrap(), good, "written anew");
+    assert_eq!(world.disk.file_bytes(&archived(3)).unwrap(), third, "left as it is");
+    assert!(again.safe_below() > 3);
+}

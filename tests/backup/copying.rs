@@ -132,11 +132,13 @@ fn a_backup_can_be_cancelled_at_every_piece_and_leaves_a_partial_one() {
     assert_same(&contents(&world.disk, OTHER), &world.newest(), "restored");
 }
 
-/// A disk on which only so much can still be written.
+/// A disk on which only so much can still be written, and where the lock of those who read the log
+/// may be another user's.
 #[derive(Debug)]
 struct Small {
     inner: Arc<dyn Vfs>,
     space: u64,
+    lock_is_anothers: bool,
 }
 
 impl Vfs for Small {
@@ -177,6 +179,9 @@ impl Vfs for Small {
     }
 
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Option<Box<dyn FileLock>>> {
+        if self.lock_is_anothers && path.ends_with(names::LOG_READERS) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         self.inner.lock(path, mode)
     }
 }
@@ -188,7 +193,7 @@ fn what_would_not_fit_is_refused_before_anything_is_written() {
     let on = |space: u64| {
         let host = world.host();
         let inner = Arc::clone(&host.vfs);
-        Host { vfs: Arc::new(Small { inner, space }), ..host }
+        Host { vfs: Arc::new(Small { inner, space, lock_is_anothers: false }), ..host }
     };
     let back_up = |space| BackupOptions::new().run_on(&on(space), Path::new(HOME), repository());
     let error = back_up(10_000).expect_err("there is no space");
@@ -207,6 +212,23 @@ fn what_would_not_fit_is_refused_before_anything_is_written() {
     assert!(!world.disk.exists(Path::new(OTHER)).unwrap(), "something was written");
     restore(10_000_000).unwrap();
     assert_same(&contents(&world.disk, OTHER), &world.newest(), "restored");
+}
+
+#[test]
+fn an_owner_that_may_not_take_the_lock_of_readers_keeps_its_log_and_works_on() {
+    let host = World::new(406).host();
+    let inner = Arc::clone(&host.vfs);
+    let host =
+        Host { vfs: Arc::new(Small { inner, space: u64::MAX, lock_is_anothers: true }), ..host };
+    let env = Environment::open_on(host, "/shared", crate::world::options()).unwrap();
+    let db = env.create_database("accounts").unwrap();
+    for n in 0..400u32 {
+        env.run(|txn| db.put(txn, n.to_be_bytes(), [7; 200])).unwrap();
+        if n % 50 == 0 {
+            env.checkpoint().unwrap();
+        }
+    }
+    env.close().unwrap();
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod archivers;
 mod copying;
 mod crashes;
 mod directories;
+mod histories;
 mod increments;
 mod interleaved;
 mod moments;

@@ -49,15 +49,34 @@ pub(crate) fn copy_data_files(
             Err(error) => board.end(Err(BackupError::io("start a thread for", "backup", error))),
         }
     }
+    let crew = Crew { board: &board, workers };
     let told = board.follow(meter);
-    for worker in workers {
-        // A worker that panicked said so, and has ended: see `Worker::drop`.
-        let _ = worker.join();
-    }
+    drop(crew);
     told?;
     let (mut entries, tally) = board.take()?;
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     Ok((entries, tally))
+}
+
+/// The threads. They have ended when this is gone, also if the hook panicked: nobody copies
+/// without the pin of whoever called.
+struct Crew<'b> {
+    board: &'b Board,
+    workers: Vec<thread::JoinHandle<()>>,
+}
+
+impl Drop for Crew<'_> {
+    fn drop(&mut self) {
+        {
+            let mut state = self.board.state.lock();
+            // They are still at work only if the hook panicked.
+            state.stop |= state.running > 0;
+        }
+        for worker in self.workers.drain(..) {
+            // A worker that panicked said so, and has ended: see `Worker::drop`.
+            let _ = worker.join();
+        }
+    }
 }
 
 /// What the threads share.

@@ -63,7 +63,12 @@ impl DataPages<'_> {
     /// Whether the file's changes are not logged: recovery makes it anew.
     pub fn is_volatile(&self, environment: EnvironmentId) -> Result<bool, BackupError> {
         let mut meta = vec![0; self.page_bytes];
-        if !self.read(PageNo(0), &mut meta)? || !self.is_sound(PageNo(0), &meta) {
+        if !self.read(PageNo(0), &mut meta)? {
+            return Ok(false);
+        }
+        // Its owner may be writing it: what it says counts for the whole file.
+        let sound = self.is_sound(PageNo(0), &meta) || self.read_again(PageNo(0), &mut meta, 0)?;
+        if !sound {
             return Ok(false);
         }
         if page::is_never_written(&meta) {

@@ -85,7 +85,7 @@ impl Task {
     }
 
     /// Pages changed from here on are copied. Not from the base's end on: its pages were read
-    /// between its label and its end, and may lack what was changed meanwhile (B15).
+    /// between its label and its end, and may lack what was changed meanwhile (B20).
     pub fn since(&self) -> Lsn {
         match &self.base {
             None => Lsn::NONE,

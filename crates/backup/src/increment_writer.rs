@@ -1,6 +1,6 @@
 //! What changed of a data file, on its way to the shelf.
 //!
-//! Owns the rule which pages an increment holds (B15). Promises that the file of the base with
+//! Owns the rule which pages an increment holds (B20). Promises that the file of the base with
 //! these pages over it is the file as it was read. Must never leave out a page because it looks
 //! the same: only because its LSN says so.
 

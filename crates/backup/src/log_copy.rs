@@ -50,8 +50,18 @@ impl LogOf<'_> {
     }
 
     /// The end of the log now, and the latest time before it. Everything that was durable when
-    /// this was called is before it.
+    /// this was called is before it, and everything before it is durable when this returns: what
+    /// a copy shows can be cut by no crash, so no other records ever come to stand there (B4).
     pub fn end_now(&self, from: Lsn, durable: Lsn) -> Result<(Lsn, u64), BackupError> {
+        let found = self.find_end_now(from, durable)?;
+        let path = self.home.join(names::LOG_DIR).join(names::log_file(found.0.file()));
+        let failed = |action, source| BackupError::io(action, path.display().to_string(), source);
+        let file = self.host.vfs.open(&path, Open::Read).map_err(|error| failed("open", error))?;
+        file.sync_data().map_err(|error| failed("sync", error))?;
+        Ok(found)
+    }
+
+    fn find_end_now(&self, from: Lsn, durable: Lsn) -> Result<(Lsn, u64), BackupError> {
         let (mut from, mut last_time_us, mut attempts) = (from, 0, 0);
         loop {
             let logs = self.open()?;

@@ -4,7 +4,7 @@
 //! whole, and that what older builds wrote reads as what it meant. Must never be read as if a
 //! format were known that is not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use campanile_format::control::Control;
 use campanile_format::{Lsn, names};
@@ -222,8 +222,41 @@ impl Manifest {
             let why = "it is of a format that this build does not know: use a newer build";
             return Err(damaged(why.to_owned()));
         }
-        unseal(&bytes).map_err(damaged)
+        let manifest: Manifest = unseal(&bytes).map_err(damaged)?;
+        manifest.check().map_err(damaged)?;
+        Ok(manifest)
     }
+
+    /// What a checksum does not say: that the text means something.
+    fn check(&self) -> Result<(), String> {
+        let (mut seen, mut sum) = (BTreeSet::new(), 0u64);
+        for file in &self.files {
+            if !is_name(&file.name) || !seen.insert(&file.name) {
+                return Err(format!("it lists {:?}, which is no file of a backup", file.name));
+            }
+            let more = file.bytes.checked_add(file.on_shelf().bytes);
+            let total = more.and_then(|more| sum.checked_add(more));
+            sum = total.ok_or("the lengths in it make no sense")?;
+        }
+        for text in [&self.redo, &self.first, &self.end] {
+            if parse_lsn(text).is_none() {
+                return Err(format!("{text:?} is no position in a log"));
+            }
+        }
+        match campanile_format::limits::is_page_size(self.page_bytes as usize) {
+            true => Ok(()),
+            false => Err(format!("pages of {} bytes do not exist", self.page_bytes)),
+        }
+    }
+}
+
+/// A file that a backup may hold, under exactly this name: no way leads out of its directory.
+fn is_name(name: &str) -> bool {
+    let Some((dir, file)) = name.split_once('/') else { return name == names::CONTROL };
+    let data = names::parse_data_file(file).filter(|_| dir == names::DATA_DIR);
+    let log = names::parse_log_file(file).filter(|_| dir == names::LOG_DIR);
+    data.is_some_and(|id| names::data_file(id) == file)
+        || log.is_some_and(|number| names::log_file(number) == file)
 }
 
 /// A name under a prefix, which may be empty.
@@ -286,6 +319,26 @@ mod tests {
         let control = manifest.file("control").unwrap();
         assert_eq!(control.on_shelf(), Stored { bytes: 8192, crc32: 7 });
         assert_eq!(manifest.bytes(), manifest.stored_bytes());
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_repeats_and_lengths_without_sense_are_refused() {
+        let text = r#"{"format":2,"environment":"e","timeline":1,"page_bytes":8192,
+            "started_us":5,"finished_us":6,"checkpoint":"1/512","redo":"1/600","first":"1/512",
+            "end":"1/900","last_time_us":4,"pages":3,"pages_read_again":0,
+            "files":[{"name":"control","bytes":8192,"crc32":7},
+            {"name":"log/log.0000000001","bytes":900,"crc32":7},
+            {"name":"data/data.0000000016","bytes":8192,"crc32":7}]}"#;
+        let with = |from: &str, to: &str| reads(&text.replace(from, to)).unwrap().check();
+        assert_eq!(with("", ""), Ok(()));
+        for name in ["../control", "data/../control", "C:control", "data\\\\x", "data/data.16", "x"]
+        {
+            assert!(with("data/data.0000000016", name).is_err(), "{name}");
+        }
+        assert!(with("data/data.0000000016", "control").is_err(), "twice");
+        assert!(with("\"bytes\":900", "\"bytes\":18446744073709551615").is_err());
+        assert!(with("\"end\":\"1/900\"", "\"end\":\"soon\"").is_err());
+        assert!(with("\"page_bytes\":8192", "\"page_bytes\":0").is_err());
     }
 
     #[test]

@@ -200,10 +200,16 @@ impl RestoreOptions {
         let chain = match Chain::of(shelves, name) {
             Ok(chain) => chain,
             // It needs a backup that is not there: an older one may do.
-            Err(error @ BackupError::NoBackup { .. }) => return Ok(Err(causes::backup(error))),
+            Err(error @ (BackupError::NoBackup { .. } | BackupError::Damaged { .. })) => {
+                return Ok(Err(causes::backup(error)));
+            }
             Err(error) => return Err(causes::backup(error)),
         };
-        let label = shelves.label(name).map_err(causes::backup)?;
+        let label = match shelves.label(name) {
+            Ok(label) => label,
+            Err(error @ BackupError::Damaged { .. }) => return Ok(Err(causes::backup(error))),
+            Err(error) => return Err(causes::backup(error)),
+        };
         let first = chain.newest().manifest.first();
         let line = pool.line_for(tip, label.timeline, first.file());
         let line = line.map_err(causes::backup)?;
@@ -227,10 +233,15 @@ impl RestoreOptions {
             _ => None,
         };
         let Some(last) = last else { return Err(causes::wal(error)) };
-        let below = logs.up_to(last);
-        let Ok(reach) = examine(&below, label, &Target::End) else {
-            return Err(causes::wal(error));
-        };
+        // Records behind the spot prove that it is damage: the file that holds it may not be the
+        // last one. Then those before it are all there is.
+        let ends = [Some(last), last.checked_sub(1)].into_iter().flatten();
+        let mut reached = ends.filter_map(|last| {
+            let below = logs.up_to(last);
+            let reach = examine(&below, label, &Target::End).ok()?;
+            Some((below, reach))
+        });
+        let Some((below, reach)) = reached.next() else { return Err(causes::wal(error)) };
         if self.target == Target::End && !planted::is(Bug::ArchiveGapSkipped) {
             let what = format!(
                 "{error}; without it the log can be replayed to {} (last time in it {}): give a \

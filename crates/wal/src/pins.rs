@@ -7,6 +7,7 @@
 //! gives up files does it another time.
 
 use campanile_sync::atomic::Ordering;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use campanile_format::names;
@@ -72,7 +73,15 @@ impl Wal {
         if self.oldest_file() >= below {
             return Ok(None);
         }
-        let alone = LogPin::alone(&self.host, &self.options.dir)?;
+        let alone = match LogPin::alone(&self.host, &self.options.dir) {
+            // A backup by another user made the lock file: files stay, and nothing else fails.
+            Err(WalError::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                let file = names::LOG_READERS;
+                tracing::warn!(%source, file, "log files are kept: give its owner the lock file");
+                return Ok(None);
+            }
+            alone => alone?,
+        };
         if alone.is_none() {
             tracing::debug!(below, "log files are kept: somebody reads them");
             if planted::is(Bug::LogPinIgnored) {

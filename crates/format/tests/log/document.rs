@@ -113,6 +113,21 @@ fn the_control_slot_is_as_drawn() {
 }
 
 #[test]
+fn the_header_of_an_increment_is_as_drawn() {
+    let header = samples::increment();
+    let fields = [
+        ("file", u64::from(header.file.0)),
+        ("page size", header.page_bytes.into()),
+        ("since", header.since.0),
+        ("pages that", header.pages.into()),
+    ];
+    let bytes = header.encode();
+    assert_fields("increment", &bytes, &fields);
+    let last = *layout("increment").last().unwrap();
+    assert_eq!(last.0 + last.1, bytes.len());
+}
+
+#[test]
 fn the_double_write_header_is_as_drawn() {
     let batch = samples::batch();
     let bytes = batch.encode();

@@ -1,5 +1,6 @@
 //! `campanile bench`: first speed figures of this machine.
 
+mod backups;
 mod threads;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use campanile::{Database, Durability, Environment};
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde::Serialize;
 
+use self::backups::Backups;
 use crate::arguments::JsonArgs;
 use crate::drill::report::grouped;
 use crate::exit::{Exit, TABLE};
@@ -44,6 +46,11 @@ struct BenchArgs {
     /// keys of their own and on one hot key; snapshot reads beside writers; deadlocks. 0: none.
     #[arg(long, value_name = "S", default_value_t = 0)]
     threads_seconds: u64,
+    /// Measures backups instead: full ones beside `cp -r` of the same files, packed ones,
+    /// increments after 0.1 to 50 % of the rows changed, restores, replay, and durable commits
+    /// beside running backups (for --commit-seconds each time).
+    #[arg(long)]
+    backup: bool,
     /// The disk promises to spare what is beside a write: durable commits do not fill blocks.
     #[arg(long)]
     power_safe_overwrite: bool,
@@ -135,6 +142,18 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
         figures.push(figure);
         Ok(())
     };
+    if args.backup {
+        fs::create_dir_all(&home).map_err(|e| Failure::io("making the directory", e))?;
+        let backups = Backups {
+            dir: &home,
+            entries: args.entries,
+            seed: args.seed,
+            writers: Duration::from_secs(args.commit_seconds),
+            cache_bytes: args.cache << 20,
+        };
+        backups.run(&mut show)?;
+        return finish(&args, &home, &figures, session);
+    }
     let bench = Bench { args: &args, home: &home };
     let env = bench.open()?;
     show(bench.load(&env)?)?;
@@ -151,11 +170,20 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
     drop(database);
     env.abandon();
     show(bench.recover()?)?;
+    finish(&args, &home, &figures, session)
+}
+
+fn finish(
+    args: &BenchArgs,
+    home: &Path,
+    figures: &[Figure],
+    session: &Session,
+) -> Result<Exit, Failure> {
     if args.json.json {
         session.json(&figures)?;
     }
     if args.home.is_none() {
-        let removed = fs::remove_dir_all(&home);
+        let removed = fs::remove_dir_all(home);
         removed.map_err(|e| Failure::io(format!("removing {}", home.display()), e))?;
     }
     Ok(Exit::Ok)
@@ -254,14 +282,18 @@ impl Bench<'_> {
         Ok(figure("recovery, log read and replayed", "kB", kilobytes, time))
     }
 
-    /// Key number `n`: as random as its number is not.
     fn key(&self, n: u64) -> [u8; KEY_BYTES] {
-        let mut random = Random::new(self.args.seed.wrapping_mul(0x5851_f42d).wrapping_add(n));
-        let mut key = [0; KEY_BYTES];
-        for chunk in key.chunks_mut(8) {
-            let bytes = random.next_u64().to_le_bytes();
-            chunk.copy_from_slice(&bytes[..chunk.len()]);
-        }
-        key
+        key(self.args.seed, n)
     }
+}
+
+/// Key number `n`: as random as its number is not.
+fn key(seed: u64, n: u64) -> [u8; KEY_BYTES] {
+    let mut random = Random::new(seed.wrapping_mul(0x5851_f42d).wrapping_add(n));
+    let mut key = [0; KEY_BYTES];
+    for chunk in key.chunks_mut(8) {
+        let bytes = random.next_u64().to_le_bytes();
+        chunk.copy_from_slice(&bytes[..chunk.len()]);
+    }
+    key
 }

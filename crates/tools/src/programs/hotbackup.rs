@@ -26,8 +26,9 @@ struct HotBackupArgs {
     /// The directory of the copy: empty or missing; with -u, that of an earlier copy.
     #[arg(short = 'b', long = "backup", value_name = "DIR")]
     target: PathBuf,
-    /// Take a checkpoint first and remove log files that recovery does not need, so that less has
-    /// to be copied: for a home that nobody owns. With an archive, what is not in it stays.
+    /// Take a checkpoint first, so that less has to be copied, and remove log files that recovery
+    /// does not need when the copy is complete: for a home that nobody owns. With an archive, what
+    /// is not in it stays.
     #[arg(short = 'c', long = "checkpoint")]
     checkpoint: bool,
     /// Bring an earlier copy up to date by copying the log since.
@@ -98,6 +99,10 @@ fn run(matches: &ArgMatches, session: &Session) -> Result<Exit, Failure> {
         true => backup::update_copy(&args.home.home, &args.target, &progress)?,
         false => backup::hot_copy(&args.home.home, &args.target, &progress)?,
     };
+    if args.checkpoint {
+        // Only now: what an update needs was still there, and is in the copy.
+        remove_logs(&args, session)?;
+    }
     if args.json.json {
         session.json(&report)?;
     } else if args.verbose {
@@ -122,12 +127,8 @@ fn take_checkpoint(args: &HotBackupArgs, session: &Session) -> Result<(), Failur
         Ok(env) => {
             let at = env.checkpoint()?;
             env.close()?;
-            let removed = backup::remove_log_files(&args.home.home)?;
             if args.verbose {
                 session.line(format_args!("checkpoint at {}", at.lsn))?;
-                for name in removed {
-                    session.line(format_args!("removed {name}: recovery does not need it"))?;
-                }
             }
             Ok(())
         }
@@ -137,6 +138,15 @@ fn take_checkpoint(args: &HotBackupArgs, session: &Session) -> Result<(), Failur
         )),
         Err(error) => Err(error.into()),
     }
+}
+
+fn remove_logs(args: &HotBackupArgs, session: &Session) -> Result<(), Failure> {
+    for name in backup::remove_log_files(&args.home.home)? {
+        if args.verbose {
+            session.line(format_args!("removed {name}: recovery does not need it"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Holds the directories that were named against those of the home.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod crashed;
+mod data_dirs;
 mod disasters;
 mod dump_load;
 mod export;

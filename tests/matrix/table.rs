@@ -216,7 +216,7 @@ pub const ROWS: [Row; 38] = [
         [Refused, Refused],
         "the whole environment unusable",
         [Refused, Right],
-        "page named; `db_recover -c` with the whole log, or a restore, rebuilds it",
+        "page named; `campanile repair` rebuilds it from backup and log, or from the whole log",
     ),
     row(
         20,
@@ -256,7 +256,7 @@ pub const ROWS: [Row; 38] = [
         [Silent, Right],
         "the documented warning does not come",
         [Refused, Right],
-        "file named; `db_recover -c` with the whole log, or a restore, brings it back",
+        "file named; `campanile repair` rebuilds it from backup and log, or from the whole log",
     ),
     row(
         25,
@@ -264,7 +264,7 @@ pub const ROWS: [Row; 38] = [
         [Refused, Right],
         "as 2",
         [Refused, Right],
-        "page named; `db_recover -c` or a restore",
+        "page named; `campanile repair`, `db_recover -c` or a restore",
     ),
     row(
         26,
@@ -272,7 +272,7 @@ pub const ROWS: [Row; 38] = [
         [Silent, Silent],
         "foreign data visible",
         [Refused, Refused],
-        "file named; restore",
+        "file named; `campanile repair`",
     ),
     row(
         27,

@@ -171,7 +171,8 @@ impl EnvironmentId {
     pub fn parse(text: &str) -> Option<EnvironmentId> {
         let all = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = u128::from_str_radix(text, 16).ok().filter(|_| all)?;
-        Some(EnvironmentId(number.to_be_bytes()))
+        // The first digits are the first byte, on any machine.
+        Some(EnvironmentId(std::array::from_fn(|at| (number >> (120 - 8 * at)) as u8)))
     }
 }
 

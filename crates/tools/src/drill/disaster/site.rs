@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use campanile::{Error, ErrorKind, Lsn, Progress, backup, inspect};
+use campanile::backup::{self, BackupOptions, Compression};
+use campanile::{Error, ErrorKind, Lsn, Progress, inspect};
 
 use super::blows::Disaster;
 use super::{Work, place};
@@ -30,6 +31,8 @@ const WORK_MS: (u64, u64) = (300, 1500);
 const PAUSE: Duration = Duration::from_millis(40);
 /// Between two hot backups.
 const BACKUP_EVERY: Duration = Duration::from_millis(500);
+/// One in so many hot backups is full; the others hold what changed since the one before.
+const FULL_EVERY: u64 = 3;
 /// How long the log may take to reach as many files as a disaster needs.
 const LOG_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -133,11 +136,12 @@ impl Site {
         stop: &AtomicBool,
         safe: &Mutex<Safe>,
     ) -> Result<(), Failure> {
-        let mut backed_up = Instant::now();
+        let (mut backed_up, mut count) = (Instant::now(), 0);
         while !stop.load(Ordering::Relaxed) {
             let made = if disaster.backs_up() && backed_up.elapsed() > BACKUP_EVERY {
                 backed_up = Instant::now();
-                backup::back_up(&self.home, &self.repository, &Progress::none()).map(|_| None)
+                count += 1;
+                hot_backup(count).run(&self.home, &self.repository).map(|_| None)
             } else {
                 thread::sleep(PAUSE);
                 backup::archive_now(&self.home).map(Some)
@@ -207,6 +211,12 @@ impl Site {
             _ => Ok(()),
         }
     }
+}
+
+/// Increments, each on the one before, then a full one again; packed or not.
+fn hot_backup(count: u64) -> BackupOptions {
+    let packed = if count.is_multiple_of(2) { Compression::None } else { Compression::Zstd };
+    BackupOptions::new().incremental(!count.is_multiple_of(FULL_EVERY)).compression(packed)
 }
 
 /// What a busy repository or home answers; the next attempt will do.

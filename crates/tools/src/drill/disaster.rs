@@ -116,7 +116,9 @@ fn restore(
     salvage: Option<&Salvage>,
     home: &Path,
 ) -> Result<RestoreReport, Error> {
-    let mut restore = RestoreOptions::new().target(target.clone()).environment(options());
+    // Named, because the mistake's history went on where the restored one left it.
+    let restore = RestoreOptions::new().timeline(site.timeline()).target(target.clone());
+    let mut restore = restore.environment(options());
     if let Some(Salvage(logs)) = salvage {
         restore = restore.logs(logs);
     }

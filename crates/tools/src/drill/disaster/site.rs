@@ -52,6 +52,8 @@ pub struct Site {
     home: PathBuf,
     homes: u64,
     repository: PathBuf,
+    /// The history that the home writes: a repository holds those of the homes before, too.
+    timeline: u32,
     model: Model,
 }
 
@@ -71,7 +73,7 @@ impl Site {
         let model = Model::new(&env)?;
         env.close()?;
         let repository = place(dir, "repository", 0);
-        Ok(Site { dir: dir.to_owned(), home, homes: 0, repository, model })
+        Ok(Site { dir: dir.to_owned(), home, homes: 0, repository, timeline: 1, model })
     }
 
     /// What must be there.
@@ -89,6 +91,11 @@ impl Site {
         &self.repository
     }
 
+    /// The history that the home writes.
+    pub fn timeline(&self) -> u32 {
+        self.timeline
+    }
+
     /// Gives the home its archive and makes a full backup.
     pub fn prepare(&mut self, round: u64) -> Result<(), Failure> {
         if round > 1 && round % ROUNDS_A_REPOSITORY == 1 {
@@ -101,6 +108,7 @@ impl Site {
             backup::archive(&self.home, &self.repository)?;
         }
         backup::back_up(&self.home, &self.repository, &Progress::none())?;
+        self.timeline = inspect::home(&self.home)?.timeline;
         Ok(())
     }
 

@@ -134,3 +134,60 @@ fn of_two_files_under_one_name_the_whole_one_counts() {
     assert_eq!(world.disk.file_bytes(&archived(3)).unwrap(), third, "left as it is");
     assert!(again.safe_below() > 3);
 }
+
+#[test]
+fn a_damaged_newest_file_of_the_archive_is_never_taken_for_the_end_of_the_log() {
+    let mut world = World::with(94, options().archive(REPOSITORY));
+    world.back_up();
+    world.fill_log(3);
+    settle(&world);
+    world.env.clone().close().unwrap();
+    let newest = numbers_in(&world.disk, archived(1).parent().unwrap());
+    let path = archived(*newest.last().unwrap());
+    let whole = world.disk.file_bytes(&path).unwrap();
+    for at in [0u64, 8, 40, 100] {
+        let disk = world.disk.fork();
+        let file = disk.open(&path, Open::ReadWrite).unwrap();
+        file.write_all_at(&[whole[at as usize] ^ 4], at).unwrap();
+        let error = crate::world::restore_with(&disk, Default::default(), OTHER);
+        let error = error.expect_err("the end is not there");
+        assert!(error.is_corruption(), "byte {at}: {error}");
+        assert!(!disk.exists(Path::new(OTHER)).unwrap());
+    }
+}
+
+fn numbers_in(disk: &Arc<SimDisk>, dir: &Path) -> Vec<u32> {
+    let names = disk.list(dir).unwrap();
+    let mut numbers: Vec<u32> =
+        names.iter().filter_map(|name| names::parse_log_file(name)).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn a_damaged_manifest_does_not_keep_other_backups_from_being_restored() {
+    let mut world = World::with(95, options().archive(REPOSITORY));
+    let first = world.back_up();
+    world.fill_log(2);
+    let second = world.back_up();
+    settle(&world);
+    let state = world.newest();
+    world.env.clone().close().unwrap();
+    for (bad, good) in [(&first.name, &second.name), (&second.name, &first.name)] {
+        let disk = world.disk.fork();
+        let manifest = Path::new(REPOSITORY).join("backup").join(bad).join("manifest");
+        let file = disk.open(&manifest, Open::ReadWrite).unwrap();
+        file.write_all_at(b"!", 20).unwrap();
+        let report = crate::world::restore_with(&disk, Default::default(), OTHER).unwrap();
+        assert_eq!(&report.backup, good);
+        assert_same(&contents(&disk, OTHER), &state, "restored");
+        let named = campanile::restore::RestoreOptions::new().backup(bad);
+        let error = crate::world::restore_with(&disk, named, "/named").unwrap_err();
+        assert!(error.is_corruption(), "{error}");
+        let catalog = campanile::backup::catalog_on(&host_of(&disk), repository()).unwrap();
+        assert!(catalog.backups.iter().any(|found| found.damaged.is_some()));
+        assert_eq!(catalog.windows.len(), 1);
+        let prune = campanile::backup::PruneOptions::new().keep_last(1);
+        assert!(prune.run_on(&host_of(&disk), repository()).is_err(), "nothing is guessed");
+    }
+}

@@ -267,6 +267,9 @@ impl Shelf for Directory {
 
     fn lock(&self, mode: LockMode) -> Result<Option<Box<dyn FileLock>>, BackupError> {
         let path = self.root.join(LOCK);
+        if mode == LockMode::Exclusive {
+            self.make(&self.root)?;
+        }
         let lock = self.host.vfs.lock(&path, mode);
         match lock {
             // Nobody can write to a medium like this: nobody needs to be kept out.

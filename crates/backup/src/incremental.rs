@@ -71,7 +71,7 @@ impl Repository {
                 Ok(Some(chain.newest().clone()))
             }
             Base::Newest => {
-                let found = self.backups()?;
+                let found = self.readable_backups()?;
                 for backup in found.iter().rev().filter(|backup| backup.manifest.is_some()) {
                     let chain = match Chain::of(self, &backup.name) {
                         Ok(chain) => chain,

@@ -51,7 +51,7 @@ pub use gathered::GatheredLogs;
 pub use hot_backup::{Copied, CopyOrder, first_needed, hot_copy};
 pub use incremental::Base;
 pub use keep_mark::KeepMark;
-pub use log_pool::{LogFileFound, LogPool, TimelineFound};
+pub use log_pool::{LogFileFound, LogPool, TimelineFound, Unusable};
 pub use manifest::{Compression, FileEntry, Manifest, Stored};
 pub use placing::{DirectoryEntry, Placing};
 pub use progress::{Hook, Step};

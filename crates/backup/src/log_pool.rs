@@ -14,6 +14,8 @@ use campanile_wal::WalError;
 
 use crate::error::BackupError;
 use crate::gathered::{GatheredLogs, reach_of};
+use crate::lineage::Lineage;
+use crate::retention::Completed;
 use crate::shelf::Shelf;
 
 /// A file that says that it is a log file of the environment.
@@ -57,13 +59,27 @@ pub struct LogFileFound<'p> {
 pub struct LogPool {
     environment: EnvironmentId,
     files: BTreeMap<(Timeline, u32), Vec<Candidate>>,
+    unusable: Vec<Unusable>,
+}
+
+/// A file of an archive that has the name of a log file, and is none that can be used.
+#[derive(Clone, Debug)]
+pub struct Unusable {
+    /// The file, as people find it.
+    pub file: String,
+    /// The number in its name.
+    pub number: u32,
+    /// The history in the name of its directory.
+    pub timeline: Timeline,
+    /// What is wrong.
+    pub why: String,
 }
 
 impl LogPool {
     /// An empty pool for the log of one environment.
     #[must_use]
     pub fn new(environment: EnvironmentId) -> LogPool {
-        LogPool { environment, files: BTreeMap::new() }
+        LogPool { environment, files: BTreeMap::new(), unusable: Vec::new() }
     }
 
     /// Takes in the log files right under `under`, whatever they are called. Files that are no log
@@ -72,7 +88,19 @@ impl LogPool {
         let mut taken = 0;
         for name in shelf.list(under)? {
             let name = crate::manifest::join(under, &name);
-            let Some(header) = header_of(&**shelf, &name)? else { continue };
+            let header = match header_of(&**shelf, &name) {
+                Ok(Some(header)) => header,
+                Ok(None) => {
+                    self.note_unusable(&**shelf, &name, "its header is damaged".to_owned());
+                    continue;
+                }
+                // What was salvaged may be on a disk that is dying: another copy may do.
+                Err(error) if under.is_empty() => {
+                    tracing::warn!(%error, "a salvaged file is passed over");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if header.environment != self.environment {
                 continue;
             }
@@ -81,6 +109,37 @@ impl LogPool {
             taken += 1;
         }
         Ok(taken)
+    }
+
+    /// Remembers a file of an archive: it has its name only because it was whole once. What else
+    /// cannot be used, among what was salvaged, may never have been a log file.
+    fn note_unusable(&mut self, shelf: &dyn Shelf, name: &str, why: String) {
+        let parts: Vec<&str> = name.split('/').collect();
+        let [crate::repository::LOGS, timeline, last] = parts.as_slice() else { return };
+        let (number, timeline) = (names::parse_log_file(last), timeline.parse().ok());
+        if let (Some(number), Some(timeline)) = (number, timeline) {
+            let (file, timeline) = (shelf.shown(name), Timeline(timeline));
+            self.unusable.push(Unusable { file, number, timeline, why });
+        }
+    }
+
+    /// A file of the archive that would stand behind the end of a history, and cannot be used: the
+    /// log did not end there.
+    #[must_use]
+    pub fn hidden_end(&self, tip: Timeline) -> Option<&Unusable> {
+        let last = self.timelines().iter().find(|found| found.timeline == tip)?.last;
+        let behind = |file: &&Unusable| file.timeline == tip && file.number > last;
+        self.unusable.iter().filter(behind).min_by_key(|file| file.number)
+    }
+
+    /// Whether a backup of history `base` that is complete at `end` can be brought to the end of
+    /// the history `tip`, by what their headers say of each other.
+    #[must_use]
+    pub fn leads_to(&self, base: Timeline, end: Lsn, tip: Timeline) -> bool {
+        let histories = crate::prune::histories(self);
+        let (first, finished_us) = (Lsn::NONE, 0);
+        let backup = Completed { base: None, timeline: base, first, end, finished_us };
+        Lineage::new(&histories).reaches(&backup, tip)
     }
 
     /// All files, by history and number; several for one place one after the other.
@@ -269,12 +328,20 @@ impl LogPool {
 
 /// What a file says in its header; `None` if it is no log file.
 fn header_of(shelf: &dyn Shelf, name: &str) -> Result<Option<LogFileHeader>, BackupError> {
-    let Ok(file) = shelf.open(name) else { return Ok(None) };
+    let file = match shelf.open(name) {
+        Ok(file) => file,
+        Err(BackupError::Io { source, .. }) if is_no_file(&source) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let mut head = vec![0; LOG_HEADER_BYTES];
     match file.read_full_at(&mut head, 0) {
         Ok(count) if count == head.len() => Ok(LogFileHeader::decode(&head).ok()),
         Ok(_) => Ok(None),
-        Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => Ok(None),
+        Err(error) if is_no_file(&error) => Ok(None),
         Err(error) => Err(BackupError::io("read", shelf.shown(name), error)),
     }
+}
+
+fn is_no_file(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::IsADirectory)
 }

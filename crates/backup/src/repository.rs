@@ -106,6 +106,11 @@ impl Repository {
             let why = format!("belongs to environment {theirs}: use another directory");
             return Err(BackupError::Place { dir: self.shown.clone(), why });
         }
+        let _alone = self.lock(LockMode::Exclusive)?;
+        // Somebody may have been first.
+        if self.shelf.has(IDENTITY)? {
+            return self.claim(environment);
+        }
         if let Some(stranger) = self.shelf.list("")?.iter().find(|name| !name.ends_with(".lock")) {
             let why = format!("is no repository and holds {stranger}: give an empty directory");
             return Err(BackupError::Place { dir: self.shown.clone(), why });
@@ -148,10 +153,7 @@ impl Repository {
     pub fn backups(&self) -> Result<Vec<BackupFound>, BackupError> {
         let all = self.names()?.into_iter().map(|name| self.backup(&name));
         let mut found = all.collect::<Result<Vec<_>, _>>()?;
-        found.sort_by_key(|backup| {
-            let started = backup.manifest.as_ref().map_or(0, |manifest| manifest.started_us);
-            (started, backup.name.clone())
-        });
+        sort(&mut found);
         Ok(found)
     }
 
@@ -169,6 +171,23 @@ impl Repository {
             Some(mark) => mark.write(&*self.shelf, &self.prefix(name)),
             None => self.shelf.remove(&join(&self.prefix(name), KEEP)),
         }
+    }
+
+    /// The backups whose manifests can be read, oldest first: one that is damaged does not keep
+    /// the others from being restored.
+    pub fn readable_backups(&self) -> Result<Vec<BackupFound>, BackupError> {
+        let mut all = Vec::new();
+        for name in self.names()? {
+            match self.backup(&name) {
+                Ok(found) => all.push(found),
+                Err(error @ BackupError::Damaged { .. }) => {
+                    tracing::warn!(backup = %name, %error, "a backup is passed over");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        sort(&mut all);
+        Ok(all)
     }
 
     /// The names of all backups, finished or not.
@@ -220,4 +239,12 @@ impl Repository {
         }
         Ok(pool)
     }
+}
+
+/// Oldest first; those that were never completed before all.
+fn sort(found: &mut [BackupFound]) {
+    found.sort_by_key(|backup| {
+        let started = backup.manifest.as_ref().map_or(0, |manifest| manifest.started_us);
+        (started, backup.name.clone())
+    });
 }

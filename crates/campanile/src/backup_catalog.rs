@@ -135,6 +135,9 @@ pub fn catalog_on(host: &Host, repository: &Path) -> Result<Catalog> {
         }
         let Some(pool) = &pool else { continue };
         for tip in pool.tips().map_err(causes::backup)? {
+            if !pool.leads_to(label.timeline, manifest.end(), tip) {
+                continue;
+            }
             let line = pool.line_for(tip, label.timeline, manifest.first().file());
             let logs = line.and_then(|line| Ok(line.logs(label.environment)?));
             let logs = logs.map_err(causes::backup)?;

@@ -182,6 +182,9 @@ impl VerifyBackupOptions {
         let mut lines = Vec::new();
         for tip in pool.tips().map_err(causes::backup)? {
             self.progress.report("verifying the log", lines.len() as u64, None, "histories")?;
+            if !pool.leads_to(label.timeline, manifest.end(), tip) {
+                continue;
+            }
             let first = manifest.first().file();
             lines.extend(line(pool, log, &label, tip, first)?);
         }

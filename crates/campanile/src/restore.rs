@@ -178,6 +178,14 @@ impl RestoreOptions {
             }
         }
         let tip = pool.choose(self.timeline.map(Timeline)).map_err(causes::backup)?;
+        if let Some(hidden) = pool.hidden_end(tip).filter(|_| self.target == Target::End) {
+            let what = format!(
+                "{} cannot be used: {}; the log did not end before it: give a target (-t, --lsn), \
+                 a good copy of the file (--logs), or move it away to do without",
+                hidden.file, hidden.why
+            );
+            return Err(Error::new(ErrorKind::Corrupt, what));
+        }
         bases.reverse();
         let mut refused = None;
         for (_, name) in bases {
@@ -256,7 +264,11 @@ impl RestoreOptions {
 
     /// The backups that come into question, oldest first.
     fn bases(&self, shelves: &Repository, environment: &str) -> Result<Vec<(Manifest, String)>> {
-        let found = shelves.backups().map_err(causes::backup)?;
+        if let Some(wanted) = &self.backup {
+            // What is wrong with it is said; what is wrong with others is of no interest.
+            shelves.backup(wanted).map_err(causes::backup)?;
+        }
+        let found = shelves.readable_backups().map_err(causes::backup)?;
         let complete = found.into_iter().filter_map(|found| Some((found.manifest?, found.name)));
         let ours = complete.filter(|(manifest, _)| manifest.environment == environment);
         let Some(wanted) = &self.backup else { return Ok(ours.collect()) };

@@ -190,7 +190,6 @@ fn clear(host: &Host, home: &Path) -> Result<(), BackupError> {
     for name in [names::CONTROL, names::DOUBLE_WRITE] {
         home_shelf.remove(name)?;
     }
-    home_shelf.sweep("", &|_| true)?;
     for dir in [names::DATA_DIR, names::LOG_DIR] {
         home_shelf.sweep(dir, &|_| true)?;
         for name in home_shelf.list(dir)? {

@@ -123,6 +123,7 @@ impl RestoreNote {
         // The lock of whoever looked whether there is a home, and the start of an earlier note.
         let harmless = |name: &String| {
             name == names::LOCK
+                || name == names::SCRATCH
                 || name == "campanile.owner"
                 || name.ends_with(names::UNFINISHED_SUFFIX)
         };

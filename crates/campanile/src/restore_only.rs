@@ -43,8 +43,8 @@ use crate::options::EnvironmentOptions;
 use crate::progress::Progress;
 use crate::restore::{RestoreOptions, RestoreReport};
 
-/// In a scratch directory: it is one. By its name a restore takes it for what it may pass over.
-const MARK: &str = "restore-only.tmp";
+/// In a scratch directory: it is one.
+const MARK: &str = names::SCRATCH;
 /// After the name of a home: its scratch directory, unless another is given.
 const SCRATCH_SUFFIX: &str = ".restore-only";
 

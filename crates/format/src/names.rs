@@ -26,6 +26,8 @@ pub const LOG_ARCHIVER: &str = "archiver.lock";
 pub const ARCHIVE: &str = "archive";
 /// Says that the home is being restored and does not count yet.
 pub const RESTORING: &str = "restoring";
+/// Says that the directory is the scratch space of `restore --only`, which may empty it.
+pub const SCRATCH: &str = "restore-only";
 /// The file whose lock makes one process the owner of the home.
 pub const LOCK: &str = "campanile.lock";
 /// What the owner of the home publishes of itself; nobody needs it.

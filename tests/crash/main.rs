@@ -159,6 +159,8 @@ fn sessions(name: &str, share_percent: u64, cast: Cast, effort: Effort) {
     assert!(cast.sessions == 1 || deeds.beside_others > 0, "no commit beside losers");
     assert!(cast.sessions == 1 || deeds.blocked > 0, "the sessions never met");
     assert!(cast.nested == 0 || deeds.children.0 > 0 && deeds.children.1 > 0, "no children");
+    assert!(cast.twins == 0 || deeds.beside_twin > 0, "no siblings beside each other");
+    assert!(cast.weaker == 0 || deeds.weaker > 0, "nobody of a weaker isolation");
     assert!(cast.prepared == 0 || prepared * 20 >= states, "too few prepared transactions");
 }
 
@@ -182,6 +184,7 @@ fn children_and_prepared_transactions_lose_nothing() {
         catalog: false,
         volatile: false,
         nested: 12,
+        twins: 6,
         prepared: 5,
         ..Cast::full(60)
     };

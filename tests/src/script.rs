@@ -27,7 +27,9 @@ pub enum Move {
     RollbackTo,
     /// Begins a child transaction, in which the next moves are made.
     Enter,
-    /// Ends the innermost child.
+    /// Begins two children beside each other, which make the next moves in turns.
+    Twins,
+    /// Ends the innermost child; of twins, the one whose turn it is.
     Leave { commit: bool },
     /// Commits the transaction, its children first.
     Commit(Durability),
@@ -54,6 +56,19 @@ pub struct Turn {
     /// Whether the session goes on with its next move then; otherwise the innermost transaction is
     /// rolled back.
     pub patient: bool,
+    /// What a transaction that begins with it may see of others.
+    pub level: Level,
+}
+
+/// What a transaction may see of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Nothing.
+    Serializable,
+    /// What is committed: with sessions that take turns, the same as long as it looks once.
+    Committed,
+    /// Whatever is there: what it reads is not judged, what it leaves is.
+    Uncommitted,
 }
 
 /// What the sessions do in one life of an environment.
@@ -91,6 +106,10 @@ pub struct Cast {
     pub relaxed: bool,
     /// How often child transactions begin, of 100 moves.
     pub nested: u64,
+    /// How often two of them begin at once.
+    pub twins: u64,
+    /// How many transactions of 100 are of a weaker isolation.
+    pub weaker: u64,
     /// How often transactions are prepared, of 100 moves.
     pub prepared: u64,
 }
@@ -108,6 +127,8 @@ impl Cast {
             catalog: true,
             relaxed: true,
             nested: 6,
+            twins: 2,
+            weaker: 30,
             prepared: 3,
         }
     }
@@ -142,7 +163,12 @@ pub fn script(seed: u64, cast: Cast) -> Script {
 
 fn turn(choices: &mut Choices, cast: Cast) -> Turn {
     let patient = !choices.one_in(4);
-    Turn { what: a_move(choices, cast), patient }
+    let level = match choices.below(200) {
+        rare if rare < cast.weaker => Level::Committed,
+        rare if rare < cast.weaker * 2 => Level::Uncommitted,
+        _ => Level::Serializable,
+    };
+    Turn { what: a_move(choices, cast), patient, level }
 }
 
 fn a_move(choices: &mut Choices, cast: Cast) -> Move {
@@ -159,6 +185,9 @@ fn a_move(choices: &mut Choices, cast: Cast) -> Move {
     if rare < cast.nested * 2 + cast.prepared * 2 {
         let nth = choices.below(1 << 20) as usize;
         return Move::Resolve { nth, commit: choices.one_in(2) };
+    }
+    if rare < cast.nested * 2 + cast.prepared * 2 + cast.twins {
+        return Move::Twins;
     }
     common_move(choices, cast)
 }
@@ -209,6 +238,7 @@ mod tests {
         let turns: Vec<&Turn> = all.acts.iter().flatten().flatten().collect();
         let has = |wanted: fn(&Move) -> bool| assert!(turns.iter().any(|turn| wanted(&turn.what)));
         has(|what| matches!(what, Move::Enter));
+        has(|what| matches!(what, Move::Twins));
         has(|what| matches!(what, Move::Leave { commit: false }));
         has(|what| matches!(what, Move::Prepare { .. }));
         has(|what| matches!(what, Move::Resolve { .. }));
@@ -216,5 +246,7 @@ mod tests {
         has(|what| matches!(what, Move::Rename { .. }));
         has(|what| matches!(what, Move::Empty { .. }));
         assert!(turns.iter().any(|turn| !turn.patient));
+        assert!(turns.iter().any(|turn| turn.level == Level::Committed));
+        assert!(turns.iter().any(|turn| turn.level == Level::Uncommitted));
     }
 }

@@ -11,15 +11,15 @@ use crate::baton::Baton;
 use crate::change::{Change, after};
 use crate::life::{self, End, HOME, name_of};
 use crate::oracle::{Oracle, Promise, State};
-use crate::script::{Act, Move, Script, Turn};
+use crate::script::{Act, Level, Move, Script, Turn};
 use crate::workload::{Choices, Durability, Shape, key, value};
 use campanile::{
-    Database, DatabaseOptions, Environment, EnvironmentOptions, Error, ErrorKind, Prepared,
-    Savepoint, Transaction, TransactionOptions,
+    Database, DatabaseOptions, Environment, EnvironmentOptions, Error, ErrorKind, Isolation,
+    Nested, Prepared, Savepoint, Transaction, TransactionOptions,
 };
 use campanile_format::planted::Selection;
 use campanile_vfs::Host;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -73,6 +73,10 @@ pub struct Deeds {
     pub beside_others: u64,
     /// Child transactions committed, and rolled back.
     pub children: (u64, u64),
+    /// Statements of a child beside a live sibling.
+    pub beside_twin: u64,
+    /// Transactions of a weaker isolation that ended.
+    pub weaker: u64,
     /// Transactions prepared.
     pub prepared: u64,
     /// Prepared transactions committed, and rolled back.
@@ -89,6 +93,8 @@ impl Deeds {
         self.beside_others += other.beside_others;
         self.children.0 += other.children.0;
         self.children.1 += other.children.1;
+        self.beside_twin += other.beside_twin;
+        self.weaker += other.weaker;
         self.prepared += other.prepared;
         self.resolved.0 += other.resolved.0;
         self.resolved.1 += other.resolved.1;
@@ -102,8 +108,15 @@ impl fmt::Display for Deeds {
             f,
             "{changes} changes, {blocked} moves met a lock, {commits} commits ({beside_others} of \
              them beside uncommitted changes of others), {aborts} rollbacks; children: {} commits, \
-             {} rollbacks; {} prepared, then {} committed, {} rolled back",
-            self.children.0, self.children.1, self.prepared, self.resolved.0, self.resolved.1
+             {} rollbacks, {} statements beside a sibling; {} of a weaker isolation; {} prepared, \
+             then {} committed, {} rolled back",
+            self.children.0,
+            self.children.1,
+            self.beside_twin,
+            self.weaker,
+            self.prepared,
+            self.resolved.0,
+            self.resolved.1
         )
     }
 }
@@ -195,7 +208,9 @@ impl Stage<'_> {
 
     fn session(&self, me: usize, turns: &[Turn]) -> Result<(), End> {
         self.baton.take(me);
-        let mut session = Session { stage: self, me, turns, changes: Vec::new(), writes: false };
+        let level = Level::Serializable;
+        let mut session =
+            Session { stage: self, me, turns, changes: Vec::new(), writes: false, level };
         let end = catch_unwind(AssertUnwindSafe(|| session.play()));
         if !matches!(end, Ok(Ok(()))) {
             self.ended.store(true, Ordering::SeqCst);
@@ -269,6 +284,8 @@ struct Session<'s, 'a> {
     changes: Vec<Change>,
     /// Whether it has changed anything, also if that was rolled back.
     writes: bool,
+    /// What it may see of others.
+    level: Level,
 }
 
 /// How a level of a transaction ends.
@@ -343,7 +360,15 @@ impl Session<'_, '_> {
 
     /// A transaction that begins with `first`, to its end.
     fn transaction(&mut self, first: Turn) -> Result<(), End> {
-        let mut txn = self.stage.env.begin_with(TransactionOptions::new().no_wait(true))?;
+        self.level = first.level;
+        let isolation = match self.level {
+            Level::Serializable => Isolation::Serializable,
+            Level::Committed => Isolation::ReadCommitted,
+            Level::Uncommitted => Isolation::ReadUncommitted,
+        };
+        let options = TransactionOptions::new().no_wait(true).isolation(isolation);
+        let mut txn = self.stage.env.begin_with(options)?;
+        self.stage.count(|deeds| deeds.weaker += u64::from(self.level != Level::Serializable));
         self.changes.clear();
         match self.inside(&mut txn, Some(first), 0)? {
             Exit::Commit(durability) => {
@@ -386,6 +411,11 @@ impl Session<'_, '_> {
                         return Ok(exit);
                     }
                 }
+                Move::Twins if level < DEEPEST => {
+                    if let Some(exit) = self.twins(txn)? {
+                        return Ok(exit);
+                    }
+                }
                 Move::Savepoint => savepoints.push((txn.savepoint()?, self.changes.len())),
                 Move::RollbackTo => {
                     if let Some((savepoint, changes)) = savepoints.pop() {
@@ -418,15 +448,72 @@ impl Session<'_, '_> {
             Exit::Commit(_) | Exit::Prepare { .. } => true,
             Exit::Abort => false,
         };
+        let changes = self.changes.split_off(before);
+        self.leave(child, changes, commits)?;
+        Ok((!matches!(exit, Exit::Leave { .. })).then_some(exit))
+    }
+
+    /// A child ends; what it changed becomes its parent's, or nothing.
+    fn leave(
+        &mut self,
+        child: Nested<'_>,
+        mut changes: Vec<Change>,
+        commits: bool,
+    ) -> Result<(), End> {
         if commits {
             child.commit()?;
+            self.changes.append(&mut changes);
             self.stage.count(|deeds| deeds.children.0 += 1);
         } else {
             child.abort()?;
-            self.changes.truncate(before);
             self.stage.count(|deeds| deeds.children.1 += 1);
         }
-        Ok((!matches!(exit, Exit::Leave { .. })).then_some(exit))
+        Ok(())
+    }
+
+    /// Two children beside each other, which make the moves in turns. Neither sees what the other
+    /// has changed before that one has committed. Some if the whole transaction ends with them.
+    fn twins(&mut self, txn: &mut Transaction) -> Result<Option<Exit>, End> {
+        let mut live = VecDeque::new();
+        for _ in 0..2 {
+            live.push_back((txn.nested()?, Vec::new()));
+        }
+        let mut exit = None;
+        while let (None, Some((mut child, mut changes))) = (&exit, live.pop_front()) {
+            let Some(turn) = self.next() else {
+                live.push_front((child, changes));
+                exit = Some(Exit::Abort);
+                break;
+            };
+            let mut leaves = None;
+            match &turn.what {
+                Move::Commit(durability) => exit = Some(Exit::Commit(*durability)),
+                Move::Abort => exit = Some(Exit::Abort),
+                Move::Prepare { keep } => exit = Some(Exit::Prepare { keep: *keep }),
+                Move::Leave { commit } => leaves = Some(*commit),
+                Move::Checkpoint | Move::Background | Move::Check => self.aside(&turn.what)?,
+                what => {
+                    let before = self.changes.len();
+                    self.changes.append(&mut changes);
+                    let done = self.statement(&mut child, what);
+                    changes = self.changes.split_off(before);
+                    self.stage.count(|deeds| deeds.beside_twin += u64::from(!live.is_empty()));
+                    if let Done::Blocked = done? {
+                        self.stage.count(|deeds| deeds.blocked += 1);
+                        leaves = (!turn.patient).then_some(false);
+                    }
+                }
+            }
+            match leaves {
+                Some(commits) => self.leave(child, changes, commits)?,
+                None => live.push_back((child, changes)),
+            }
+        }
+        let commits = matches!(exit, Some(Exit::Commit(_) | Exit::Prepare { .. }));
+        for (child, changes) in live {
+            self.leave(child, changes, commits)?;
+        }
+        Ok(exit)
     }
 
     /// What the transaction sees.
@@ -465,7 +552,7 @@ impl Session<'_, '_> {
         let env = self.stage.env;
         if !env.databases(txn)?.contains(&name) {
             env.create_database_with(txn, &name, options.exclusive(true))?;
-            self.agree(!self.view().contains_key(&name), "a database to create is there")?;
+            self.agree_read(!self.view().contains_key(&name), "a database to create is there")?;
             self.did(Change::Create { name });
         }
         Ok(())
@@ -507,8 +594,10 @@ impl Session<'_, '_> {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
-        self.agree(opened.is_some() == self.view().contains_key(name), "a name is seen wrongly")?;
-        Ok(opened)
+        let there = self.view().contains_key(name);
+        self.agree_read(opened.is_some() == there, "a name is seen wrongly")?;
+        // What is seen of what is not committed: nothing is done with it.
+        Ok(opened.filter(|_| there))
     }
 
     fn put(
@@ -550,7 +639,12 @@ impl Session<'_, '_> {
         let Some(db) = self.open(txn, &name)? else { return Ok(()) };
         let found = db.get(txn, key)?;
         let expected = self.view()[&name].get(key).cloned();
-        self.agree(found.as_deref() == expected.as_deref(), "a row is read wrongly")
+        self.agree_read(found.as_deref() == expected.as_deref(), "a row is read wrongly")
+    }
+
+    /// What was read is as the model has it, unless it may be whatever is there.
+    fn agree_read(&self, agrees: bool, what: &str) -> Result<(), End> {
+        self.agree(agrees || self.level == Level::Uncommitted, what)
     }
 
     fn agree(&self, agrees: bool, what: &str) -> Result<(), End> {

@@ -39,7 +39,8 @@ pub(crate) struct Core {
     pub gate: Gate,
     /// Runs of transactions that are under way.
     pub runs: Runs,
-    /// Held while something is cleaned, and by whoever needs that nothing is.
+    /// Held while something is cleaned, and by whoever needs that nothing is, who may wait for locks
+    /// meanwhile: who cleans does not wait for it.
     pub cleaning: Mutex<()>,
     /// Puts log files away before they are used again, if the home has an archive.
     pub archiver: Mutex<Option<Archiver>>,
@@ -115,9 +116,10 @@ impl Core {
         })
     }
 
-    /// One bounded piece of cleaning: ghosts, sparse pages, the graveyard.
+    /// One bounded piece of cleaning: ghosts, sparse pages, the graveyard. Nothing while somebody
+    /// else cleans, or checks.
     pub fn clean(&self) -> Result<bool> {
-        let _cleaning = self.cleaning.lock();
+        let Some(_cleaning) = self.cleaning.try_lock() else { return Ok(false) };
         self.forest.clean(&self.txns).map_err(causes::tree)
     }
 

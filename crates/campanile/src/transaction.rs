@@ -47,6 +47,8 @@ use crate::ticket::Ticket;
 #[must_use = "a transaction that is dropped is rolled back"]
 pub struct Transaction {
     shared: Arc<Shared>,
+    /// Its number: known while a statement waits.
+    id: u64,
     /// What `commit` promises.
     durability: Durability,
     /// Its parent and its children.
@@ -108,9 +110,9 @@ impl Transaction {
         txn: Txn,
         durability: Durability,
     ) -> Transaction {
-        let family = Family::new(parent, &txn);
+        let (id, family) = (txn.id().0, Family::new(parent, &txn));
         let state = State { txn, savepoints: Savepoints::default() };
-        Transaction { shared, durability, family, state: Mutex::new(Some(state)) }
+        Transaction { shared, id, durability, family, state: Mutex::new(Some(state)) }
     }
 
     /// Begins a transaction within this one; see [`Nested`]. It takes over this one's options.
@@ -167,7 +169,7 @@ impl Transaction {
     /// Its number, unique in this environment for ever: what log and messages call it.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.with(|state| state.txn.id().0)
+        self.id
     }
 
     /// Commits with the durability that its options say, or else those of the environment: by
@@ -394,8 +396,6 @@ impl Drop for Transaction {
 
 impl fmt::Debug for Transaction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.state.lock();
-        let id = state.as_ref().map(|state| state.txn.id().0);
-        f.debug_struct("Transaction").field("id", &id).finish()
+        f.debug_struct("Transaction").field("id", &self.id).finish()
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use campanile::host::Host;
 use campanile::text::{Format, Header, Reader, Writer};
 use campanile::{
-    DumpOptions, Environment, EnvironmentOptions, ErrorKind, LoadOptions, Progress,
+    DumpOptions, Environment, EnvironmentOptions, Error, ErrorKind, LoadOptions, Progress,
     TransactionOptions, VerifyOptions,
 };
 
@@ -120,6 +120,60 @@ fn a_transaction_that_waited_too_long_is_run_again() {
     assert!(runs > 1, "{runs}");
     let value = db.get(&env.snapshot().unwrap(), "k").unwrap();
     assert_eq!(value.as_deref(), Some(&b"waiter"[..]));
+}
+
+/// A run within a run of another environment is nobody's retry but its own.
+#[test]
+fn the_patience_of_a_run_is_of_its_environment() {
+    let options = || EnvironmentOptions::new().lock_timeout(Some(Duration::from_millis(1)));
+    let (one, other) = (open(&Host::memory(), options()), open(&Host::memory(), options()));
+    let db = other.create_database("db").unwrap();
+    let mut holder = other.begin().unwrap();
+    db.put(&mut holder, "k", "holder").unwrap();
+    let mut attempts = 0;
+    let outcome: Result<(), Error> = one.run(|_| {
+        let inner = other.run(|txn| {
+            attempts += 1;
+            db.put(txn, "k", "waiter").map(drop)
+        });
+        assert_eq!(inner.unwrap_err().kind(), ErrorKind::LockTimeout);
+        Ok(())
+    });
+    outcome.unwrap();
+    assert_eq!(attempts, 10, "all of its own retries");
+    attempts = 0;
+    let within = other.run(|_| {
+        other.run(|txn| {
+            attempts += 1;
+            db.put(txn, "k", "waiter").map(drop)
+        })
+    });
+    assert_eq!(within.unwrap_err().kind(), ErrorKind::LockTimeout);
+    assert_eq!(attempts, 10, "the outer one runs again, the one within does not");
+    holder.abort().unwrap();
+}
+
+#[test]
+fn who_waits_for_a_lock_can_be_asked_and_holds_up_nobody_else() {
+    let env = open(&Host::memory(), EnvironmentOptions::new());
+    let db = env.create_database("db").unwrap();
+    let mut holder = env.begin().unwrap();
+    db.put(&mut holder, "k", "holder").unwrap();
+    let reader = env.begin().unwrap();
+    let begun = std::time::Instant::now();
+    thread::scope(|scope| {
+        let reads = scope.spawn(|| db.get(&reader, "k").unwrap());
+        let check = scope.spawn(|| env.verify().unwrap());
+        while env.stats().locks.waiting < 2 {
+            thread::yield_now();
+        }
+        assert!(format!("{reader:?}").contains(&reader.id().to_string()));
+        env.step().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(15), "it waited for who waits");
+        holder.commit().unwrap();
+        assert_eq!(reads.join().unwrap().as_deref(), Some(&b"holder"[..]));
+        assert!(check.join().unwrap().is_clean());
+    });
 }
 
 #[test]

@@ -332,3 +332,22 @@ fn a_parent_never_sees_what_its_children_take_back() {
         rig.abort(parent);
     }
 }
+
+#[test]
+fn a_decision_about_one_prepared_transaction_does_not_reach_the_next_with_its_name() {
+    let rig = rig(50_000);
+    let tree = rig.tree();
+    let prepare = |number| {
+        let mut txn = rig.begin();
+        tree.put(&mut txn, &key(number), b"new").unwrap();
+        rig.txns.prepare(txn, b"gid").unwrap();
+        rig.txns.find_prepared(b"gid").unwrap()
+    };
+    let first = prepare(7);
+    rig.txns.abort_known(&first).unwrap();
+    let second = prepare(8);
+    assert!(rig.txns.commit_known(&first).is_err() && rig.txns.abort_known(&first).is_err());
+    assert_eq!(rig.txns.prepared(), [second.clone()]);
+    rig.txns.commit_known(&second).unwrap();
+    assert!(rig.txns.find_prepared(b"gid").is_err());
+}

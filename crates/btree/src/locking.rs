@@ -70,10 +70,10 @@ impl Tree<'_> {
         }
     }
 
-    /// Whether what was seen of a locked `key` on a leaf, then of version `seen`, is not what a child
-    /// has changed and may take back: children heed no locks of their parent. If there were any since
-    /// `mark`, the lock is asked for once more, which waits for such a child, and the leaf must not
-    /// have changed. If not: look again.
+    /// Whether what was seen of a locked `key` on a leaf, then of version `seen`, is not what a
+    /// child has changed and may take back: children heed no locks of their parent. If there were
+    /// any since `mark`, the lock is asked for once more, which waits for such a child, and the
+    /// leaf must not have changed. If not: look again.
     pub(crate) fn is_still_so(
         &self,
         reader: &mut Reader<'_>,

@@ -39,8 +39,8 @@ pub(crate) struct Core {
     pub gate: Gate,
     /// Runs of transactions that are under way.
     pub runs: Runs,
-    /// Held while something is cleaned, and by whoever needs that nothing is, who may wait for locks
-    /// meanwhile: who cleans does not wait for it.
+    /// Held while something is cleaned, and by whoever needs that nothing is, who may wait for
+    /// locks meanwhile: who cleans does not wait for it.
     pub cleaning: Mutex<()>,
     /// Puts log files away before they are used again, if the home has an archive.
     pub archiver: Mutex<Option<Archiver>>,

@@ -1,9 +1,9 @@
 //! Running a transaction again when it lost against another one.
 //!
 //! Owns the bound and the pauses. Promises that only errors that say so are retried, that a loser
-//! gets stronger with every attempt, and that a run within a run of the same environment, on the same
-//! thread, does not multiply the attempts. Must never retry after the environment failed, or let runs
-//! of other environments or threads count.
+//! gets stronger with every attempt, and that a run within a run of the same environment, on the
+//! same thread, does not multiply the attempts. Must never retry after the environment failed, or
+//! let runs of other environments or threads count.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -219,8 +219,8 @@ impl Lock {
         first
     }
 
-    /// Takes every waiter off the queue that can be served now, grants those that hold it, and hands
-    /// each to `served`, with the mode that its owner held before if it holds the new one.
+    /// Takes every waiter off the queue that can be served now, grants those that hold it, and
+    /// hands each to `served`, with the mode that its owner held before if it holds the new one.
     pub fn promote(&mut self, mut served: impl FnMut(Waiter, Option<Mode>)) {
         let mut at = 0;
         while let Some(waiter) = self.queue.get(at) {

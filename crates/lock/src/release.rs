@@ -71,9 +71,9 @@ impl LockTable {
         });
     }
 
-    /// Gives back every lock of `owner` on keys of file `space` that is covered by the part in which
-    /// the whole is held now: the owner has escalated. A stronger one, which a child may hand over
-    /// at this very moment, stays, and so does the whole.
+    /// Gives back every lock of `owner` on keys of file `space` that is covered by the part in
+    /// which the whole is held now: the owner has escalated. A stronger one, which a child may hand
+    /// over at this very moment, stays, and so does the whole.
     pub fn release_keys(&self, owner: OwnerId, space: u32, whole: Part) {
         let is_key = |name: &LockName| name.space == space && *name != LockName::whole(space);
         // Those to go last, so that each is found at the end, whatever else the owner holds.

@@ -1,7 +1,7 @@
 //! Where a restore puts data files that came from several directories.
 //!
 //! Owns the way from the directories that a manifest lists to those of the restored home. Promises
-//! (B20) that nothing outside of the new home is written but where the user said so: a directory of
+//! (B24) that nothing outside of the new home is written but where the user said so: a directory of
 //! the lost machine is never guessed at; that a directory which holds data files of anybody else is
 //! refused before anything is written; and that what an interrupted restore left in a directory
 //! elsewhere is cleared before the next.

@@ -37,10 +37,10 @@ and what is wrong, if anything is. The log, the control file and the copies of p
 are always in the home.
 
 A home that is moved or copied as a whole takes along the directories inside of it. A directory \
-elsewhere stays where it is and knows which home uses it, so that two homes never share one. After \
-the home was moved, --claim says that the home in its new place uses it; after home and directory \
-were copied, --map says where the copy is. Nothing is copied or moved by this program, and the home \
-must not be in use.";
+elsewhere stays where it is and knows which home uses it, so that two homes never share one. \
+After the home was moved, --claim says that the home in its new place uses it; after home and \
+directory were copied, --map says where the copy is. Nothing is copied or moved by this program, \
+and the home must not be in use.";
 
 const EXAMPLES: &str = "\
 Examples:

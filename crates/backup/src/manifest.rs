@@ -99,7 +99,8 @@ pub struct Manifest {
     /// The backup in the same repository that this one is an increment of; `None` for a full one.
     #[serde(default)]
     pub base: Option<String>,
-    /// An increment holds every page whose LSN is at or above this: where replay of the base begins.
+    /// An increment holds every page whose LSN is at or above this: where replay of its base
+    /// begins.
     #[serde(default)]
     pub since: String,
     /// How its data files are packed.

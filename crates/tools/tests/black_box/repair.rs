@@ -45,9 +45,8 @@ fn a_damaged_page_is_named_with_the_command_that_repairs_it() {
     let found = scratch.run("db_verify", &[]).exits(2);
     assert!(found.err.contains("17") || found.out.contains("17"), "{}{}", found.out, found.err);
 
-    let repair = |more: &[&str]| {
-        scratch.run("campanile", &[&["repair", "-r", &repository], more].concat())
-    };
+    let repair =
+        |more: &[&str]| scratch.run("campanile", &[&["repair", "-r", &repository], more].concat());
     repair(&["--all", "--dry-run"]).exits(0).says("nothing was written");
     dump(&scratch, "orders").exits(2);
     repair(&["--page", "17:3"]).exits(0).says("page 3");

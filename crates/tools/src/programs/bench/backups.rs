@@ -2,8 +2,8 @@
 //! increments are, how fast restore and replay are, and what a running backup costs writers.
 //!
 //! Owns the workload. Promises that `cp` and the backup copy the same data files in the same run
-//! (the backup the log it needs too), and that both end when what they wrote is durable. Must never leave anything outside the home's
-//! directory.
+//! (the backup the log it needs too), and that both end when what they wrote is durable. Must
+//! never leave anything outside the home's directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -72,7 +72,7 @@ fn an_export_beside_writing_threads_splits_no_transaction() {
                     let key = next.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a);
                     let txn = env.run(|txn| {
                         databases.iter().try_for_each(|database| {
-                            database.put(txn, key.to_be_bytes(), vec![key as u8; 100]).map(|_| ())
+                            database.put(txn, key.to_le_bytes(), vec![key as u8; 100]).map(|_| ())
                         })
                     });
                     txn.unwrap();
@@ -80,10 +80,10 @@ fn an_export_beside_writing_threads_splits_no_transaction() {
             });
         }
         let mut sizes = Vec::new();
-        for round in 0..4 {
+        for (round, how) in FORMS.into_iter().enumerate() {
             std::thread::sleep(std::time::Duration::from_millis(60));
             let path = dir.path().join(format!("saved{round}"));
-            let report = form(FORMS[round]).run(&env, &path).unwrap();
+            let report = form(how).run(&env, &path).unwrap();
             let contents: Vec<_> =
                 report.manifest.databases.iter().map(|database| database.content).collect();
             assert!(contents.windows(2).all(|two| two[0] == two[1]), "{contents:?}");
@@ -104,7 +104,7 @@ fn an_export_that_writers_overtake_says_what_to_do_and_leaves_nothing() {
         for chunk in 0..10_u16 {
             env.run(|txn| {
                 (0..200_u16).try_for_each(|n| {
-                    let key = (chunk * 200 + n).to_be_bytes();
+                    let key = (chunk * 200 + n).to_le_bytes();
                     database.put(txn, key, vec![round; 100]).map(|_| ())
                 })
             })
@@ -139,7 +139,7 @@ impl Observer for Once {
         }
         let database = self.env.open_database("busy").unwrap();
         for key in 0..2000_u16 {
-            self.env.run(|txn| database.put(txn, key.to_be_bytes(), vec![1; 100])).unwrap();
+            self.env.run(|txn| database.put(txn, key.to_le_bytes(), vec![1; 100])).unwrap();
         }
     }
 }

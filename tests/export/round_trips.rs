@@ -58,7 +58,7 @@ fn values_of_megabytes_come_back() {
 
 #[test]
 fn many_pages_come_back() {
-    let row = |n: u32| (n.to_be_bytes().repeat(4), vec![n as u8; (n % 300) as usize]);
+    let row = |n: u32| (n.to_le_bytes().repeat(4), vec![n as u8; (n % 300) as usize]);
     let rows: Rows = (0..20_000).map(row).collect();
     there_and_back(&[("many".to_owned(), true, rows)], &form(FORMS[3]));
 }
@@ -207,7 +207,7 @@ fn every_kind_of_difference_is_counted_and_the_first_is_named() {
 fn a_cancelled_export_leaves_nothing() {
     let host = Host::memory();
     let env = open(&host, "/home");
-    let rows: Rows = (0..3000_u16).map(|n| (n.to_be_bytes().to_vec(), Vec::new())).collect();
+    let rows: Rows = (0..3000_u16).map(|n| (n.to_le_bytes().to_vec(), Vec::new())).collect();
     fill(&env, &[("a".to_owned(), true, Rows::new()), ("b".to_owned(), true, rows)]);
     for how in FORMS {
         let stop = Progress::new(|_| std::ops::ControlFlow::Break(()));

@@ -1,6 +1,6 @@
 //! Data files in several directories, from outside.
 
-use crate::{Scratch, shipped};
+use crate::{Scratch, small};
 
 fn text(path: impl AsRef<std::path::Path>) -> String {
     path.as_ref().display().to_string()
@@ -9,7 +9,7 @@ fn text(path: impl AsRef<std::path::Path>) -> String {
 /// A home with a database, and with a second directory that has none yet.
 fn scratch() -> Scratch {
     let scratch = Scratch::new();
-    scratch.load("packages", &shipped("packages"));
+    scratch.load("packages", &small(&[("a", "1"), ("b", "2")]));
     let disk2 = text(scratch.path("disk2"));
     scratch.run("campanile", &["data-dirs", "--add", &disk2]).exits(0).says(&disk2);
     scratch

@@ -500,6 +500,10 @@ fn a_data_file_in_another_directory_is_built_anew_there() {
             let db = world.env.create_database_with(&mut txn, "far", there).unwrap();
             db.put(&mut txn, "a", "1").unwrap();
             txn.commit().unwrap();
+            // The newest file; other databases have theirs there too.
+            let dir = Path::new(HOME).join("elsewhere");
+            let ours = |name: &String| names::parse_data_file(name).is_some();
+            let file = world.disk.list(&dir).unwrap().into_iter().filter(ours).max().unwrap();
             world.env.checkpoint().unwrap();
             world.back_up();
             world.burst(10);
@@ -508,9 +512,6 @@ fn a_data_file_in_another_directory_is_built_anew_there() {
             state.insert("far".to_owned(), Arc::new(rows));
             world.env.clone().close().unwrap();
             let disk = &world.disk;
-            let dir = Path::new(HOME).join("elsewhere");
-            let ours = |name: &String| names::parse_data_file(name).is_some();
-            let file = disk.list(&dir).unwrap().into_iter().find(ours).unwrap();
             match damage {
                 Damage::Deleted => disk.drop_file(&dir.join(&file)).unwrap(),
                 _ => disk.flip_bit(&dir.join(&file), (2 * PAGE + 44) * 8).unwrap(),

@@ -111,9 +111,16 @@ fn a_database_lies_in_the_directory_that_was_chosen_and_stays_there_when_it_is_e
     env.drop_database("hot").unwrap();
     env.close().unwrap();
     let env = Environment::open(scratch.home()).unwrap();
-    while env.step().unwrap() {}
+    let fast = scratch.home().join("fast");
+    // Background threads remove what nobody needs any more.
+    for _ in 0..2000 {
+        if data_files(&scratch.disk2()).len() == 1 && data_files(&fast).is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     assert_eq!(data_files(&scratch.disk2()), ["data.0000000019"], "the new file is beside the old");
-    assert_eq!(data_files(&scratch.home().join("fast")), [""; 0], "the dropped one has gone");
+    assert_eq!(data_files(&fast), [""; 0], "the dropped one has gone");
     put(&env.open_database("large").unwrap(), &env, "again");
     env.close().unwrap();
     let env = Environment::open(scratch.home()).unwrap();

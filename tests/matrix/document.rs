@@ -14,28 +14,32 @@ fn root() -> PathBuf {
 const HEAD: &str = "\
 # 38 ways to lose a database
 
-What Berkeley DB 5.3.28 does was measured, row by row, with two work loads (A: new keys, many small log files; B: keys
-overwritten, one log file); most silent rows were measured again with 4.8.30 and 18.1.40, with the same outcome. What
-Campanile does is asserted by a test per row in `tests/matrix`, which also writes this file. *n* is normal recovery, which
-every open does; *c* is catastrophic recovery, `db_recover -c`.
+What Berkeley DB 5.3.28 does was measured, row by row, with two work loads (A: new keys, many
+small log files; B: keys overwritten, one log file); most silent rows were measured again with
+4.8.30 and 18.1.40, with the same outcome. What Campanile does is asserted by a test per row in
+`tests/matrix`, which also writes this file. *n* is normal recovery, which every open does; *c* is
+catastrophic recovery, `db_recover -c`.
 
-*Right*: all that was acknowledged is there and nothing else. *Refused*: it does not open, the message names what is wrong
-and where, and nothing on the disk was changed for the worse. *Contained*: it opens, what is damaged is named when it is
-touched, everything else is right. *Silent*: wrong or missing data, and nobody says so. Where a row is about something that
-Campanile does not have, its nearest equivalent stands behind \"ours\".
+*Right*: all that was acknowledged is there and nothing else. *Refused*: it does not open, the
+message names what is wrong and where, and nothing on the disk was changed for the worse.
+*Contained*: it opens, what is damaged is named when it is touched, everything else is right.
+*Silent*: wrong or missing data, and nobody says so. Where a row is about something that Campanile
+does not have, its nearest equivalent stands behind \"ours\".
 
 ";
 
 const BETWEEN: &str = "
-The tests restore after every refusal, as the last column says, and compare what comes back with the list of
-acknowledged commits. [SITUATIONS.md](SITUATIONS.md) has the commands, a section for each row.
+The tests restore after every refusal, as the last column says, and compare what comes back with
+the list of acknowledged commits. [SITUATIONS.md](SITUATIONS.md) has the commands, a section for
+each row.
 
 ## Where the rows end
 
-Two neighbours of rows are not seen, and no engine with a log can see them without writing more: a newest log file that
-is lost in the moments before the control file states that it was begun (row 6); and a data file that is replaced by an
-older copy of itself while the environment is closed cleanly (row 25), until a later change of the log meets one of its
-pages. In both cases a restore from the repository brings everything archived.
+Two neighbours of rows are not seen, and no engine with a log can see them without writing more: a
+newest log file that is lost in the moments before the control file states that it was begun (row
+6); and a data file that is replaced by an older copy of itself while the environment is closed
+cleanly (row 25), until a later change of the log meets one of its pages. In both cases a restore
+from the repository brings everything archived.
 ";
 
 fn counted(which: impl Fn(&crate::table::Row) -> [Outcome; 2], outcome: Outcome) -> usize {

@@ -62,13 +62,14 @@ too. Then the home is recovered and compared with the list: every acknowledged t
 there, every other one whole or not at all, nothing rolled back may be visible, no money may \
 appear or vanish, and every page of every database must be sound.
 
-With --disaster, what the process worked on is then destroyed: the data files, the whole home, every \
-row by a committed mistake, blocks of data, log or control file, the newest log file, a log file in \
-the archive. Backups were made and the log archived while it worked under full load. A restore from \
-the repository must bring back everything that the archive said it has before the kill, and where \
-the log of the old home is left or the mistake is what is taken back, everything acknowledged; the \
-log file lost from the archive must be refused by name. It ends with the recovery point (what was \
-acknowledged and is gone; 0 of what was archived) and the recovery time achieved.
+With --disaster, what the process worked on is then destroyed: the data files, the whole home, \
+every row by a committed mistake, blocks of data, log or control file, the newest log file, a \
+log file in the archive. Backups were made and the log archived while it worked under full load. \
+A restore from the repository must bring back everything that the archive said it has before the \
+kill, and where the log of the old home is left or the mistake is what is taken back, everything \
+acknowledged; the log file lost from the archive must be refused by name. It ends with the \
+recovery point (what was acknowledged and is gone; 0 of what was archived) and the recovery time \
+achieved.
 
 It ends with what the last recovery did. The exit status is 2 if anything is violated; the home is \
 kept then.";

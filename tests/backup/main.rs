@@ -7,9 +7,11 @@ mod archivers;
 mod copying;
 mod crashes;
 mod directories;
+mod first_life;
 mod histories;
 mod increments;
 mod interleaved;
+mod locked_out;
 mod moments;
 #[cfg(feature = "planted-bugs")]
 mod planted;

@@ -3,7 +3,9 @@
 use campanile_format::planted::{self, Bug};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::{archive, crashes, increments, interleaved, moments, repair, restore, retention};
+use crate::{
+    archive, crashes, first_life, increments, interleaved, moments, repair, restore, retention,
+};
 
 /// Runs tests with a bug on; fails unless the bug was reached and one of the tests failed.
 fn caught(bug: Bug, tests: &[fn()]) {
@@ -29,6 +31,12 @@ fn planted_giving_up_log_that_a_backup_reads_is_noticed() {
 #[test]
 fn planted_stating_the_end_of_a_backup_too_early_is_noticed() {
     caught(Bug::BackupEndTooEarly, &BESIDE_WORK);
+}
+
+#[test]
+fn planted_copying_log_that_the_home_may_lose_is_noticed() {
+    let test = first_life::a_crash_takes_nothing_from_the_home_that_the_archive_has;
+    caught(Bug::BackupEndNotDurable, &[test]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use campanile_format::log_file::LOG_BLOCK_BYTES_MIN;
+use campanile_format::planted::{self, Bug};
 use campanile_format::{EnvironmentId, Lsn, Timeline, names};
 use campanile_vfs::{Host, Open};
 use campanile_wal::{LogEnd, LogSet, WalError, find_end};
@@ -54,11 +55,28 @@ impl LogOf<'_> {
     /// a copy shows can be cut by no crash, so no other records ever come to stand there (B4).
     pub fn end_now(&self, from: Lsn, durable: Lsn) -> Result<(Lsn, u64), BackupError> {
         let found = self.find_end_now(from, durable)?;
-        let path = self.home.join(names::LOG_DIR).join(names::log_file(found.0.file()));
-        let failed = |action, source| BackupError::io(action, path.display().to_string(), source);
-        let file = self.host.vfs.open(&path, Open::Read).map_err(|error| failed("open", error))?;
-        file.sync_data().map_err(|error| failed("sync", error))?;
+        self.make_durable(durable.file(), found.0.file())?;
         Ok(found)
+    }
+
+    /// Oldest first: a later file that is durable without an earlier one would be damage.
+    fn make_durable(&self, from: u32, to: u32) -> Result<(), BackupError> {
+        if planted::is(Bug::BackupEndNotDurable) {
+            return Ok(());
+        }
+        for number in from.max(1)..=to {
+            let path = self.home.join(names::LOG_DIR).join(names::log_file(number));
+            let failed =
+                |action, source| BackupError::io(action, path.display().to_string(), source);
+            let file = match self.host.vfs.open(&path, Open::Read) {
+                Ok(file) => file,
+                // Given up already, so no longer needed, and durable before that.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("open", error)),
+            };
+            file.sync_data().map_err(|error| failed("sync", error))?;
+        }
+        Ok(())
     }
 
     fn find_end_now(&self, from: Lsn, durable: Lsn) -> Result<(Lsn, u64), BackupError> {

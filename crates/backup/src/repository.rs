@@ -62,6 +62,13 @@ impl Repository {
         Repository { host: host.clone(), shelf, shown: dir.display().to_string() }
     }
 
+    /// Whether the directory is a repository.
+    pub fn is_at(host: &Host, dir: &Path) -> Result<bool, BackupError> {
+        let path = dir.join(IDENTITY);
+        let there = host.vfs.exists(&path);
+        there.map_err(|error| BackupError::io("look for", path.display().to_string(), error))
+    }
+
     /// The shelf that it is on.
     #[must_use]
     pub fn shelf(&self) -> &Arc<dyn Shelf> {

@@ -473,6 +473,7 @@ pub fn catastrophic_on(
     target: &Target,
     options: EnvironmentOptions,
 ) -> Result<RecoveryReport> {
+    refuse_inside_repository(host, home)?;
     // Not a home at all: said before the lock makes a file in it.
     ControlFile::read(&*host.vfs, home).map_err(|error| start::no_control(host, home, error))?;
     if campanile_backup::is_being_restored(host, home).map_err(causes::backup)? {
@@ -484,6 +485,22 @@ pub fn catastrophic_on(
     }
     campanile_backup::must_be_whole(host, home).map_err(causes::backup)?;
     bring_up(host, home, options, target, || Ok(()))
+}
+
+/// A backup in its repository would be a home from then on, and no backup any more.
+fn refuse_inside_repository(host: &Host, home: &Path) -> Result<()> {
+    let Some(repository) = home.parent().and_then(Path::parent) else { return Ok(()) };
+    let there = Repository::is_at(host, repository).map_err(causes::backup)?;
+    if !there {
+        return Ok(());
+    }
+    let what = format!(
+        "{} is a backup in the repository {}: restore it to another directory (campanile restore), \
+         or copy the directory elsewhere first",
+        home.display(),
+        repository.display()
+    );
+    Err(Error::new(ErrorKind::InvalidArgument, what))
 }
 
 /// Where a target lies in a copy, without changing anything: the dry run of [`catastrophic`].

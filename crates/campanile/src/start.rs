@@ -306,7 +306,7 @@ const REPLAY_THREADS_MAX: usize = 8;
 /// On a host without threads of its own everything happens in one order.
 pub(crate) fn replay_of(host: &Host, options: &EnvironmentOptions) -> Replay {
     let threads = host.background == Background::Threads;
-    let there = || std::thread::available_parallelism().map_or(1, usize::from);
+    let there = || campanile_sync::thread::available_parallelism().map_or(1, usize::from);
     let shares = match options.recovery_threads {
         0 if threads => there().min(REPLAY_THREADS_MAX),
         0 => 1,

@@ -52,6 +52,8 @@ bugs! {
     LogPinIgnored,
     /// A hot backup states an end of its log that was read before its pages.
     BackupEndTooEarly,
+    /// A copy of the log ends where its home could still lose it.
+    BackupEndNotDurable,
     /// A hot backup takes pages without looking at their checksums.
     BackupPagesUnchecked,
     /// An increment begins at the end of its base, not where replay of the base would.

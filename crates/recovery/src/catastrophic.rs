@@ -116,6 +116,7 @@ fn logs_of(host: &Host, home: &Path, label: &Control) -> Result<LogSet, Recovery
 
 /// Where `target` lies in `logs`, as seen from the backup with this label. Reads only.
 pub fn examine(logs: &LogSet, label: &Control, target: &Target) -> Result<Reach, RecoveryError> {
+    check_history(logs, label)?;
     let (redo, first) = needed_from(logs, label)?;
     let chain = logs.chain(first)?;
     let earliest = consistent_from(logs, label, first)?;
@@ -128,6 +129,23 @@ pub fn examine(logs: &LogSet, label: &Control, target: &Target) -> Result<Reach,
     let timeline = chain.iter().find(|link| link.number == stop.at.file());
     let timeline = timeline.map_or(label.timeline, |link| link.header.timeline);
     Ok(Reach { stop, first, earliest, end, timeline })
+}
+
+/// Refuses a log in which another history stands where the copy was complete: what else its label
+/// says of places would be taken for damage there.
+fn check_history(logs: &LogSet, label: &Control) -> Result<(), RecoveryError> {
+    let end = label.clean_end.unwrap_or(label.durable);
+    let chain = logs.chain(end).unwrap_or_default();
+    match chain.first().filter(|link| link.number == end.file()) {
+        Some(link) if link.header.timeline != label.timeline => Err(RecoveryError::OffHistory {
+            why: format!(
+                "the backup is of timeline {}, {} of another",
+                label.timeline,
+                names::log_file(end.file())
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Where replay begins, and from where on undo may read.

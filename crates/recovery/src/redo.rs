@@ -1,8 +1,8 @@
 //! Repeating history, page by page.
 //!
-//! Owns: [`Redo`], the replay of one share of the pages. Promises: page-local: a change looks at its
-//! own page and at nothing else, so that shares may be replayed in any order among each other and
-//! at the same time (R14); what cannot be replayed yet is remembered and must be explained by a
+//! Owns: [`Redo`], the replay of one share of the pages. Promises: page-local: a change looks at
+//! its own page and at nothing else, so that shares may be replayed in any order among each other
+//! and at the same time (R14); what cannot be replayed yet is remembered and must be explained by a
 //! later record (R4). Must never: read a page to change another.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -44,7 +44,7 @@ pub mod thread {
         Builder, JoinHandle, Scope, ScopedJoinHandle, Thread, ThreadId, current, park, scope,
         spawn, yield_now,
     };
-    pub use std::thread::panicking;
+    pub use std::thread::{available_parallelism, panicking};
 
     /// Lets others run; time is virtual.
     pub fn sleep(time: std::time::Duration) {

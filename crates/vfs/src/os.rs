@@ -105,7 +105,12 @@ impl Vfs for OsVfs {
     }
 
     fn lock(&self, path: &Path, mode: LockMode) -> io::Result<Option<Box<dyn FileLock>>> {
-        let file = open_options(Open::OpenOrCreate).open(path).map_err(|e| at(path, "open", e))?;
+        let file = match open_options(Open::OpenOrCreate).open(path) {
+            // Somebody else's file, or a medium that is only read: it can be locked all the same.
+            Err(error) if cannot_write(&error) => open_options(Open::Read).open(path),
+            file => file,
+        };
+        let file = file.map_err(|error| at(path, "open", error))?;
         let taken = match mode {
             LockMode::Shared => file.try_lock_shared(),
             LockMode::Exclusive => file.try_lock(),
@@ -116,6 +121,10 @@ impl Vfs for OsVfs {
             Err(fs::TryLockError::Error(error)) => Err(at(path, "lock", error)),
         }
     }
+}
+
+fn cannot_write(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// The empty path means the working directory, as it does where paths are joined.

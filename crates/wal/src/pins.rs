@@ -55,6 +55,14 @@ impl LogPin {
     }
 }
 
+/// Makes the file of the lock, so that it belongs to the owner whoever reads the log first.
+pub(crate) fn make_lock_file(host: &Host, dir: &Path) {
+    // Somebody reads already, or nothing can be made here: either way there is nothing to do.
+    if let Err(error) = LogPin::alone(host, dir) {
+        tracing::warn!(%error, "the lock of those who read the log cannot be made");
+    }
+}
+
 impl Wal {
     /// From now on log files with this number and later ones are kept, whatever recovery needs;
     /// `u32::MAX` keeps none back. An archive raises it as files are safe.

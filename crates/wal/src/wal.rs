@@ -85,6 +85,7 @@ impl Wal {
         options.check()?;
         poison.check()?;
         let ready = crate::start::make_ready(host, poison, &options, start)?;
+        crate::pins::make_lock_file(host, &options.dir);
         let identity = options.identity();
         let held_from = if options.hold_all { 0 } else { u32::MAX };
         let Output { end, file_bytes, .. } = ready.output;

@@ -223,7 +223,7 @@ fn an_owner_that_may_not_take_the_lock_of_readers_keeps_its_log_and_works_on() {
     let env = Environment::open_on(host, "/shared", crate::world::options()).unwrap();
     let db = env.create_database("accounts").unwrap();
     for n in 0..400u32 {
-        env.run(|txn| db.put(txn, n.to_be_bytes(), [7; 200])).unwrap();
+        env.run(|txn| db.put(txn, format!("{n:08}"), [7; 200])).unwrap();
         if n % 50 == 0 {
             env.checkpoint().unwrap();
         }
@@ -271,7 +271,7 @@ fn several_threads_copy_a_home_on_a_real_disk_that_is_being_written() {
         for db in &databases {
             env.run(|txn| {
                 (from..from + count)
-                    .try_for_each(|n| db.put(txn, n.to_be_bytes(), [7; 300]).map(drop))
+                    .try_for_each(|n| db.put(txn, format!("{n:08}"), [7; 300]).map(drop))
             })
             .unwrap();
         }

@@ -63,7 +63,7 @@ fn a_copy_is_not_updated_from_a_home_that_was_restored_meanwhile() {
     let mut reached = 0;
     for n in 0u32.. {
         let mut txn = env.begin().unwrap();
-        db.put(&mut txn, n.to_be_bytes(), [7; 200]).unwrap();
+        db.put(&mut txn, format!("{n:08}"), [7; 200]).unwrap();
         reached = txn.commit().unwrap().file().max(reached);
         if reached > file + 1 {
             break;

@@ -238,10 +238,9 @@ fn files_that_shrink_go_come_back_are_renamed_or_emptied_are_right_in_every_incr
     for round in 0..8 {
         let name = name_of(round % 3);
         world.change(|env, txn, state| {
-            match state.remove(&name) {
-                // Dropped, or dropped and made again with nothing in it: another file.
-                Some(_) => env.drop_database_in(txn, &name)?,
-                None => {}
+            // Dropped, or dropped and made again with nothing in it: another file.
+            if state.remove(&name).is_some() {
+                env.drop_database_in(txn, &name)?;
             }
             if round % 2 == 0 {
                 env.create_database_with(txn, &name, DatabaseOptions::new())?;
@@ -277,7 +276,7 @@ fn a_database_that_is_not_durable_comes_back_empty_from_an_increment_too() {
     let db = db.unwrap();
     let fill = |world: &World, value: &[u8]| {
         for key in 0..200u32 {
-            world.env.run(|txn| db.put(txn, key.to_be_bytes(), value)).unwrap();
+            world.env.run(|txn| db.put(txn, format!("{key:08}"), value)).unwrap();
         }
     };
     fill(&world, b"before the full backup");
@@ -358,7 +357,8 @@ fn an_increment_or_a_packed_backup_is_not_recovered_where_it_lies() {
 #[test]
 pub fn a_page_given_up_that_holds_garbage_is_marked_over_what_its_base_holds() {
     let mut world = World::new(345);
-    let rows = |count: u32| (0..count).map(|n| (n.to_be_bytes().to_vec(), vec![n as u8; 300]));
+    let rows =
+        |count: u32| (0..count).map(|n| (format!("{n:08}").into_bytes(), vec![n as u8; 300]));
     world.change(|env, txn, state| {
         let db = env.create_database_with(txn, "big", DatabaseOptions::new())?;
         for (key, value) in rows(80) {

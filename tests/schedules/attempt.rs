@@ -134,11 +134,10 @@ impl Town {
         effects: &[Effect],
     ) -> Result<(), Error> {
         let half = |first: usize| {
-            let mine = effects.iter().skip(first).step_by(2);
-            mine.map(|effect| {
+            let mut mine = effects.iter().skip(first).step_by(2);
+            mine.try_for_each(|effect| {
                 self.carry_out_below(txn, token, intent, effect, intent.digresses && first == 0)
             })
-            .collect::<Result<(), Error>>()
         };
         let (one, other, seen) = thread::scope(|scope| {
             let (one, other) = (scope.spawn(|| half(0)), scope.spawn(|| half(1)));

@@ -183,10 +183,9 @@ impl<'a> Backups<'a> {
     }
 
     fn decide(mut self) -> Vec<Reason> {
-        for (index, fact) in self.facts.backups.iter().enumerate() {
-            self.reasons[index] = self.on_its_own(index, fact);
-        }
-        self.into_the_days();
+        let facts = self.facts.backups.iter().enumerate();
+        self.reasons = facts.map(|(index, fact)| self.on_its_own(index, fact)).collect();
+        self.reach_back_into_the_days();
         self.ways_to_the_ends();
         if !planted::is(Bug::PrunedBaseOfIncrement) {
             self.bases();
@@ -250,7 +249,7 @@ impl<'a> Backups<'a> {
     }
 
     /// The first moments of the days to be kept begin with a backup that is older.
-    fn into_the_days(&mut self) {
+    fn reach_back_into_the_days(&mut self) {
         let Some(days) = self.policy.keep_days else { return };
         let since = self.days_ago(days);
         let before = self.usable.iter().rev().find(|(_, complete)| complete.finished_us < since);

@@ -86,13 +86,12 @@ impl Repository {
             let shown = shelf.shown(&join(&prefix, &manifest.stored_name(entry)));
             let known = checked.findings.iter().any(|finding| finding.file == shown);
             let read = pages(&chain, shelf, &manifest, (id, entry), &shown, &mut checked);
-            match read {
+            if let Err(error) = read {
+                let what = damage(error)?;
                 // What lies there is damaged already: that it cannot be unpacked says no more.
-                Err(error) => match damage(error)? {
-                    _ if known => {}
-                    what => checked.found(shown, what),
-                },
-                Ok(()) => {}
+                if !known {
+                    checked.found(shown, what);
+                }
             }
             meter.add(0)?;
         }

@@ -347,7 +347,7 @@ fn a_decision_about_one_prepared_transaction_does_not_reach_the_next_with_its_na
     rig.txns.abort_known(&first).unwrap();
     let second = prepare(8);
     assert!(rig.txns.commit_known(&first).is_err() && rig.txns.abort_known(&first).is_err());
-    assert_eq!(rig.txns.prepared(), [second.clone()]);
+    assert_eq!(rig.txns.prepared(), std::slice::from_ref(&second));
     rig.txns.commit_known(&second).unwrap();
     assert!(rig.txns.find_prepared(b"gid").is_err());
 }

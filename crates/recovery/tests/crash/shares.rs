@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use campanile_recovery::{OpenOptions, Opened, Outcome, Progress, RedoCounts, Replay, open};
+use campanile_vfs::Open;
 use campanile_vfs::sim::{CrashChoice, SimDisk, SimOptions};
-use campanile_vfs::{Open, Vfs};
 
 use crate::life::{HOME, Life, Op, State, observe, options};
 use crate::programs;

@@ -57,7 +57,8 @@ SHA-256 that it is what was exported.
 An export that was cut off is recognised and refused by campanile import: its description is \
 written last. After an error what was written is removed. Files are readable by their owner only.
 
-The home is read and not changed. If a process owns it, --scratch DIR makes a hot copy of it there, \
+The home is read and not changed. If a process owns it, --scratch DIR makes a hot copy of it \
+there, \
 recovers the copy and exports that: writers go on, and however long it takes they never overtake \
 the export. (A program that owns an environment exports it by itself from a snapshot: see \
 campanile::export.) Databases that are not durable are empty in a hot copy; a note names them. If \

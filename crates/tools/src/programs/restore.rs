@@ -82,7 +82,8 @@ Data directories that were inside of the home come back inside of the new one, t
 elsewhere as data-1 and so on inside of it, unless --map says where: the directories of the lost \
 machine are never written to. campanile data-dirs shows and changes where they are.
 
-With --only selected databases come back as of the target, into a new home (-h) or into one that is \
+With --only selected databases come back as of the target, into a new home (-h) or into one that \
+is \
 in use otherwise (--into), under other names if wanted. Each is copied pair by pair in one \
 transaction, read back and compared. A name that is taken is refused before anything is written.";
 

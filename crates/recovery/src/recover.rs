@@ -19,7 +19,7 @@ use crate::error::RecoveryError;
 use crate::open::{Opened, Opening};
 use crate::plan::Plan;
 use crate::progress::{Phase, Progress, Pulse};
-use crate::replay::replay;
+use crate::replay::{Replay, replay};
 use crate::report::{Outcome, PhaseTime, RecoveryReport, UndoCounts};
 
 /// Brings the environment back.
@@ -47,7 +47,7 @@ pub(crate) fn recover(
     report.torn_pages_repaired = store.repair_torn_pages(plan.redo)?.repaired.len() as u64;
     watch.lap(Phase::Repair);
 
-    report.replay = replay(&plan, &store, opening.options.replay, pulse)?;
+    report.replay = replay(&plan, &store, shares(opening, &store), pulse)?;
     watch.lap(Phase::Redo);
 
     let (control_file, control) = ControlFile::open(opening.host, &opening.poison, opening.home)?;
@@ -85,6 +85,18 @@ fn sync_names(opening: &Opening<'_>, dirs: &[&Path]) -> Result<(), RecoveryError
     }
     Ok(())
 }
+
+/// A share holds a page while it reads it: with more shares than a part of the cache, some would
+/// find no room.
+fn shares(opening: &Opening<'_>, store: &PageStore) -> Replay {
+    let Replay { shares, threads } = opening.options.replay;
+    let frames = opening.options.store.cache_bytes / store.page_bytes();
+    let most = u32::try_from(frames / FRAMES_PER_SHARE).unwrap_or(u32::MAX).max(1);
+    Replay { shares: shares.min(most), threads }
+}
+
+/// Frames of the cache for each share at least.
+const FRAMES_PER_SHARE: usize = 4;
 
 /// The numbers that were never given out. Data files beyond them are not ours to touch, and their
 /// numbers not ours to use.

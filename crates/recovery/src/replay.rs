@@ -14,7 +14,7 @@ use campanile_format::{Lsn, PageId, PageOp, map};
 use campanile_pagestore::PageStore;
 use campanile_sync::Mutex;
 use campanile_sync::atomic::{AtomicBool, Ordering};
-use campanile_sync::thread::{Builder, JoinHandle};
+use campanile_sync::thread::{self, Builder, JoinHandle};
 use campanile_wal::LogSet;
 
 use crate::error::RecoveryError;
@@ -72,10 +72,10 @@ pub(crate) fn replay(
     });
     let mut shares = Share::all(how.shares.max(1));
     let first = shares.next();
-    let (mut others, mut left) = (Vec::new(), Vec::new());
+    let (mut others, mut left) = (Others { common: &common, handles: Vec::new() }, Vec::new());
     for share in shares {
         match how.threads.then(|| common.spawn(share)) {
-            Some(Ok(handle)) => others.push(handle),
+            Some(Ok(handle)) => others.handles.push(handle),
             // Without threads, or when the system has none to give: one after another.
             Some(Err(_)) | None => left.push(share),
         }
@@ -84,9 +84,7 @@ pub(crate) fn replay(
     for share in first.into_iter().chain(left) {
         results.push(common.run(share, |at| pulse.beat(plan.progress(Phase::Redo, at))));
     }
-    for handle in others {
-        results.push(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-    }
+    results.extend(others.join());
     let (mut counts, mut files, mut waiting) =
         (RedoCounts::default(), BTreeSet::new(), Waits::new());
     for result in results {
@@ -100,22 +98,54 @@ pub(crate) fn replay(
     Ok(counts)
 }
 
+type Outcome = Result<Option<Replayed>, RecoveryError>;
+
+/// The threads of the other shares. Whatever ends replay, a panic of the one who watches it too,
+/// none of them is left behind: the next to open the home would have them in its files (R14).
+struct Others<'c> {
+    common: &'c Common,
+    handles: Vec<JoinHandle<Outcome>>,
+}
+
+impl Others<'_> {
+    fn join(mut self) -> Vec<Outcome> {
+        let ends: Vec<_> = self.handles.drain(..).map(JoinHandle::join).collect();
+        let end = |end: Result<_, _>| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        ends.into_iter().map(end).collect()
+    }
+}
+
+impl Drop for Others<'_> {
+    fn drop(&mut self) {
+        self.common.stop.store(true, Ordering::Relaxed);
+        for handle in self.handles.drain(..) {
+            // Its own panic, if it had one, is not the first one.
+            drop(handle.join());
+        }
+    }
+}
+
+/// Stops the other shares when this one panics.
+struct StopOthers<'c>(&'c AtomicBool);
+
+impl Drop for StopOthers<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Common {
-    fn spawn(
-        self: &Arc<Common>,
-        share: Share,
-    ) -> std::io::Result<JoinHandle<Result<Option<Replayed>, RecoveryError>>> {
+    fn spawn(self: &Arc<Common>, share: Share) -> std::io::Result<JoinHandle<Outcome>> {
         let common = Arc::clone(self);
         let name = format!("campanile-redo-{}", share.index);
         Builder::new().name(name).spawn(move || common.run(share, |_| Ok(())))
     }
 
     /// Replays one share; `None` if another one failed meanwhile.
-    fn run(
-        &self,
-        share: Share,
-        mut beat: impl FnMut(Lsn) -> Result<(), RecoveryError>,
-    ) -> Result<Option<Replayed>, RecoveryError> {
+    fn run(&self, share: Share, mut beat: impl FnMut(Lsn) -> Result<(), RecoveryError>) -> Outcome {
+        let _stops = StopOthers(&self.stop);
         let mut work = || {
             let (plan, part) = (&*self.plan, Part::Share(share));
             let mut redo = Redo::new(&self.store, &plan.analysis, part, &self.files_change);

@@ -5,7 +5,9 @@
 //! stored: every life of an environment hashes in its own way, so that nobody can choose keys that
 //! collide.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
+
+use campanile_sync::RandomState;
 
 /// Hashes keys: multiply and fold, eight bytes at a time.
 #[derive(Debug)]

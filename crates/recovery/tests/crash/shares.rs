@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use campanile_recovery::{OpenOptions, Opened, Outcome, Progress, RedoCounts, Replay, open};
+use campanile_recovery::{OpenOptions, Opened, Outcome, Phase, Progress, RedoCounts, Replay, open};
 use campanile_vfs::Open;
 use campanile_vfs::sim::{CrashChoice, SimDisk, SimOptions};
 
@@ -84,4 +86,32 @@ fn any_number_of_shares_in_any_order_comes_to_the_same_bytes() {
         life.die();
     }
     assert!(applied > 800, "only {applied} changes were applied");
+}
+
+/// A watcher that panics takes the threads down with it: the home is free for the next to open.
+#[test]
+fn a_hook_that_panics_leaves_no_thread_behind() {
+    let disk = SimDisk::new(SimOptions::new(91));
+    let opened = begun(&disk);
+    let mut life = Life::begin(&disk, opened, State::new());
+    life.run(&programs::setup()).unwrap();
+    let mut program = programs::random(7, 2500);
+    program.retain(|op| !matches!(op, Op::Checkpoint(_) | Op::Remove { .. }));
+    life.run(&program).unwrap();
+    let disk = disk.reboot(CrashChoice::All);
+    life.die();
+    let options = OpenOptions { replay: Replay { shares: 4, threads: true }, ..options() };
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let hook = &mut |progress: &Progress| match progress.phase {
+            Phase::Redo => panic!("the hook of a test"),
+            _ => ControlFlow::Continue(()),
+        };
+        open(&disk.host(), Path::new(HOME), &options, Arc::new(Toy), hook).map(drop)
+    }));
+    assert!(panicked.is_err(), "the hook was called in redo");
+    let calls = disk.calls();
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(disk.calls(), calls, "somebody still works on the disk");
+    let hook = &mut |_: &Progress| ControlFlow::Continue(());
+    open(&disk.host(), Path::new(HOME), &options, Arc::new(Toy), hook).expect("the next recovers");
 }

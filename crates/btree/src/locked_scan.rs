@@ -14,13 +14,15 @@
 //! locked one may have come to the second, let a key into the first, and gone. So the way is gone
 //! back, from the locked boundary down, which is certain (`gap.rs`). Unchanged versions would say
 //! as much, but a small cache may never have all these leaves at once. Who reads committed data
-//! locks no gap: the second copy is believed as it stands. Upwards, the gap of the
-//! first entry beyond the bound is locked last; downwards, the gap of the first entry above the
-//! beginning is locked first, and each step finds the gap above it locked already.
+//! locks no gap: the second copy is believed as it stands. Children heed no locks of their parent,
+//! though: while it has any no copy is certain, and the second look is another first one, which
+//! asks for the lock again and so waits for the child that has changed the record. Upwards, the gap
+//! of the first entry beyond the bound is locked last; downwards, the gap of the first entry above
+//! the beginning is locked first, and each step finds the gap above it locked already.
 
 use campanile_format::planted::{self, Bug};
 use campanile_pagestore::PageVersion;
-use campanile_txn::{Brief, Isolation, Place, Txn};
+use campanile_txn::{Brief, ChildrenMark, Isolation, Place, Txn};
 
 use crate::cursor::Cursor;
 use crate::descend::Target;
@@ -62,6 +64,8 @@ struct Scan<'s, 'e> {
     sure: Option<Boundary>,
     /// Its lock, if that is a brief one.
     ahead: Option<Brief>,
+    /// The moment before the leaves were copied.
+    mark: ChildrenMark,
 }
 
 /// Where a gap ends.
@@ -92,23 +96,41 @@ impl<'s, 'e> Scan<'s, 'e> {
         let stable = txn.isolation() == Isolation::Serializable;
         let (passed, from, key) = (Vec::new(), Vec::new(), Vec::new());
         let (inclusive, sure, ahead) = (false, None, None);
-        Scan { tree, txn, way, stable, passed, from, inclusive, key, sure, ahead }
+        let mark = txn.children_mark();
+        Scan { tree, txn, way, stable, passed, from, inclusive, key, sure, ahead, mark }
     }
 }
 
 impl Scan<'_, '_> {
+    /// The way is gone (once more): no leaf is copied yet.
+    fn set_out(&mut self) {
+        self.passed.clear();
+        self.mark = self.txn.children_mark();
+    }
+
     /// Whether everything that was looked at on the way to `boundary`, which is locked, is so. If
-    /// not, it is the next time.
+    /// not, it is the next time, unless a child is at work.
     fn is_good(&mut self, copy: &LeafCopy, boundary: Boundary) -> Result<bool, TreeError> {
-        if self.sure.as_ref() == Some(&boundary) {
-            // Without gaps a record may come to a leaf that was passed: it came too late.
-            let certain = self.passed.is_empty() || !self.stable;
-            let (tree, from) = (self.tree, &self.from);
-            return Ok(certain || tree.is_empty_below(from, self.inclusive, boundary.key())?);
+        if self.sure.as_ref() == Some(&boundary) && self.is_certain(&boundary)? {
+            return Ok(true);
         }
         let good = self.is_unchanged(copy);
         self.sure = (!good).then_some(boundary);
         Ok(good)
+    }
+
+    /// Whether what was copied since `boundary` was locked is so, whatever the leaves are by now.
+    fn is_certain(&self, boundary: &Boundary) -> Result<bool, TreeError> {
+        // Without gaps a record may come to a leaf that was passed: it came too late.
+        let complete = self.passed.is_empty() || !self.stable;
+        let (tree, from) = (self.tree, &self.from);
+        let complete = complete || tree.is_empty_below(from, self.inclusive, boundary.key())?;
+        Ok(complete && self.was_childless())
+    }
+
+    /// Whether none of the copies can show what a child has changed and may take back.
+    fn was_childless(&self) -> bool {
+        !self.txn.had_children_since(self.mark)
     }
 
     fn is_unchanged(&self, copy: &LeafCopy) -> bool {
@@ -158,7 +180,8 @@ impl Scan<'_, '_> {
     /// Locks the record that the scan has come to, for as long as the cursor stands there; it may
     /// have the lock from the look before.
     fn lock_record(&mut self) -> Result<Option<Brief>, TreeError> {
-        if self.ahead.is_some() && self.sure.as_ref().is_some_and(|sure| sure.is(&self.key)) {
+        let is_sure = self.sure.as_ref().is_some_and(|sure| sure.is(&self.key));
+        if self.ahead.is_some() && is_sure && self.was_childless() {
             return Ok(self.ahead.take());
         }
         self.let_go();
@@ -261,7 +284,7 @@ impl Cursor {
     fn climb(&mut self, scan: &mut Scan<'_, '_>) -> Result<Found, TreeError> {
         let mut fence = Vec::new();
         'again: loop {
-            scan.passed.clear();
+            scan.set_out();
             self.spare.take(scan.tree, None, Target::At(&scan.from))?;
             let mut slot = self.spare_begin(&scan.from, scan.inclusive);
             loop {
@@ -304,6 +327,7 @@ impl Cursor {
                 Some(from) if from.is_empty() => return Ok(None),
                 Some(from) => Target::Below(from),
             };
+            scan.set_out();
             self.spare.take(scan.tree, None, target)?;
             let mut end = match &from {
                 None => self.spare.node().count(),
@@ -450,6 +474,66 @@ mod tests {
         rig.txns.unlock(&mut txn, brief);
         assert_eq!(rig.txns.lock_stats().grants, 1, "the file");
         rig.commit(txn);
+    }
+
+    /// Move by move: the first look at a record comes too late, since its leaf has changed; before
+    /// the second one a child changes the record, which the lock of its parent does not hinder.
+    #[test]
+    fn a_scan_never_stands_on_what_a_child_takes_back() {
+        let changes: [fn(&Tree<'_>, &mut Txn); 2] = [
+            |tree, child| {
+                tree.put(child, &key(0), b"child").expect("put");
+            },
+            |tree, child| assert!(tree.delete(child, &key(0)).expect("delete")),
+        ];
+        for change in changes {
+            for isolation in [Isolation::ReadCommitted, Isolation::Serializable] {
+                look_again_beside_a_child(isolation, change);
+            }
+        }
+    }
+
+    fn look_again_beside_a_child(isolation: Isolation, change: fn(&Tree<'_>, &mut Txn)) {
+        let rig = Rig::new(Sizes { frames: 128, ..Sizes::default() });
+        let tree = rig.tree();
+        border(&rig);
+        let mut options = campanile_txn::TxnOptions::default();
+        options.isolation = isolation;
+        let mut parent = rig.txns.begin(options).expect("begin");
+        tree.lock_file(&mut parent, campanile_txn::Access::Read).expect("the file");
+        let mut child = rig.txns.begin_child(&parent).expect("a child");
+        let way = Way::Up { from: b"", inclusive: true, until: Bound::Unbounded };
+        let mut scan = Scan::new(&tree, &mut parent, way);
+        let mut copy = LeafCopy::default();
+
+        scan.set_out();
+        copy.take(&tree, None, Target::At(b"")).expect("the first leaf");
+        tree.put(&mut child, &key(1), b"so that the copy is old").expect("put");
+        assert!(matches!(scan.step(&copy, 0), Ok(Step::Outdated)), "{isolation:?}");
+
+        change(&tree, &mut child);
+        scan.set_out();
+        copy.take(&tree, None, Target::At(b"")).expect("the first leaf");
+        std::thread::scope(|threads| {
+            let step = threads.spawn(|| scan.step(&copy, 0));
+            while rig.txns.lock_stats().waiting == 0 && !step.is_finished() {
+                std::thread::yield_now();
+            }
+            assert!(!step.is_finished(), "{isolation:?}: it does not wait for the child");
+            rig.abort(child);
+            let step = step.join().expect("no panic");
+            assert!(matches!(step, Ok(Step::Outdated)), "{isolation:?}: it saw the child's");
+        });
+
+        scan.set_out();
+        copy.take(&tree, None, Target::At(b"")).expect("the first leaf");
+        let step = scan.step(&copy, 0).expect("a step");
+        let Step::Live(brief) = step else { panic!("{isolation:?}: it does not see the old one") };
+        assert_eq!(brief.is_some(), isolation == Isolation::ReadCommitted);
+        if let Some(brief) = brief {
+            rig.txns.unlock(&mut parent, brief);
+        }
+        rig.abort(parent);
     }
 
     #[test]

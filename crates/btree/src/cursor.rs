@@ -411,7 +411,8 @@ impl Cursor {
             let mark = reader.children_mark();
             let mut held = tree.lock_to_read(reader, key)?;
             let found = self.copy_exactly(tree, reader, key, &mut held).and_then(|slot| {
-                Ok((slot, tree.is_still_so(reader, mark, key, self.spare.version())?))
+                let leaf = self.spare.version();
+                Ok((slot, tree.is_still_so(reader, mark, key, leaf, &held)?))
             });
             match found {
                 Ok((Some(slot), true)) => break (slot, held),

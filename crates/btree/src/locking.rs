@@ -70,23 +70,28 @@ impl Tree<'_> {
         }
     }
 
-    /// Whether what was seen of a locked `key` on a leaf, then of version `seen`, is not what a
-    /// child has changed and may take back: children heed no locks of their parent. If there were
-    /// any since `mark`, the lock is asked for once more, which waits for such a child, and the
-    /// leaf must not have changed. If not: look again.
+    /// Whether what was seen of a `key`, locked as `held` says, on a leaf, then of version `seen`,
+    /// is not what a child has changed and may take back: children heed no locks of their parent.
+    /// If there were any since `mark`, the lock is asked for once more, which waits for such a
+    /// child, and the leaf must not have changed. If not: look again. Without a lock that is no
+    /// matter: whoever looks so takes what may be taken back, but no pages of it.
     pub(crate) fn is_still_so(
         &self,
         reader: &mut Reader<'_>,
         mark: Option<ChildrenMark>,
         key: &[u8],
         seen: PageVersion,
+        held: &Held,
     ) -> Result<bool, TreeError> {
         let (Reader::Txn(txn), Some(mark)) = (&mut *reader, mark) else { return Ok(true) };
-        let locks_keys = self.locks == Locks::Keys && txn.isolation() != Isolation::ReadUncommitted;
-        if !locks_keys || !txn.had_children_since(mark) {
+        let is_locked = self.locks == Locks::Keys && !matches!(held, Held::Nothing);
+        if !is_locked || !txn.had_children_since(mark) {
             return Ok(true);
         }
-        let again = self.lock_to_read(reader, key)?;
+        let again = match txn.isolation() {
+            Isolation::ReadUncommitted => self.lock_briefly(txn, key)?,
+            Isolation::ReadCommitted | Isolation::Serializable => self.lock_to_read(reader, key)?,
+        };
         self.unlock(reader, again);
         Ok(self.store().has_version(seen))
     }
@@ -171,6 +176,37 @@ mod tests {
 
     use super::*;
     use crate::rig::{Rig, Sizes};
+
+    /// Its long value, which is looked at under a lock, has pages that the child takes back.
+    #[test]
+    fn what_a_reader_of_uncommitted_data_has_locked_is_confirmed_beside_its_children() {
+        let rig = Rig::new(Sizes { frames: 128, ..Sizes::default() });
+        let tree = rig.tree();
+        let mut options = campanile_txn::TxnOptions::default();
+        options.isolation = Isolation::ReadUncommitted;
+        let mut parent = rig.txns.begin(options).expect("begin");
+        tree.lock_file(&mut parent, Access::Read).expect("the file");
+        let mut child = rig.txns.begin_child(&parent).expect("a child");
+        let mark = Some(parent.children_mark());
+        let held = tree.lock_briefly(&mut parent, b"key").expect("a lock");
+        assert!(tree.put(&mut child, b"key", &[b'c'; 2_000]).is_ok());
+        let (sight, leaf) = tree.look_up(None, b"key", &mut Vec::new()).expect("a look");
+        assert!(sight.is_some());
+        let mut reader = Reader::Txn(&mut parent);
+        let dirty = tree.is_still_so(&mut reader, mark, b"key", leaf, &Held::Nothing);
+        assert!(dirty.expect("no lock"), "without a lock it sees what it sees");
+        std::thread::scope(|scope| {
+            let so = scope.spawn(|| tree.is_still_so(&mut reader, mark, b"key", leaf, &held));
+            while rig.txns.lock_stats().waiting == 0 && !so.is_finished() {
+                std::thread::yield_now();
+            }
+            assert!(!so.is_finished(), "it does not wait for the child");
+            rig.abort(child);
+            assert!(!so.join().expect("no panic").expect("a lock"), "the child's is no more");
+        });
+        tree.unlock(&mut reader, held);
+        rig.abort(parent);
+    }
 
     type Look = fn(&Tree<'_>, &mut Txn) -> Box<dyn Debug>;
 

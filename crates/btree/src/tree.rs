@@ -137,8 +137,9 @@ impl<'e> Tree<'e> {
             let mark = reader.children_mark();
             let held = self.lock_to_read(reader, key)?;
             let seen = self.look_up(reader.snapshot(), key, scratch);
-            let seen = seen
-                .and_then(|(sight, leaf)| Ok((sight, self.is_still_so(reader, mark, key, leaf)?)));
+            let seen = seen.and_then(|(sight, leaf)| {
+                Ok((sight, self.is_still_so(reader, mark, key, leaf, &held)?))
+            });
             match seen {
                 Ok((sight, true)) => return Ok((sight, held)),
                 seen => {
@@ -158,12 +159,17 @@ impl<'e> Tree<'e> {
         key: &[u8],
         scratch: &mut Vec<u8>,
     ) -> Result<Option<Sight>, TreeError> {
-        if let (Held::Nothing, Some(Sight::Overflow(_)), Reader::Txn(txn)) =
+        while let (Held::Nothing, Some(Sight::Overflow(_)), Reader::Txn(txn)) =
             (&held, &sight, &mut *reader)
         {
             // Pages of a value that is taken back are free: no look at them without a lock.
+            let mark = Some(txn.children_mark());
             *held = self.lock_briefly(txn, key)?;
-            sight = self.look_up(None, key, scratch)?.0;
+            let leaf;
+            (sight, leaf) = self.look_up(None, key, scratch)?;
+            if !self.is_still_so(reader, mark, key, leaf, held)? {
+                self.unlock(reader, std::mem::replace(held, Held::Nothing));
+            }
         }
         if let Some(Sight::Overflow(overflow)) = sight {
             scratch.clear();

@@ -53,7 +53,7 @@ impl<'e> Tree<'e> {
                 Reader::Snapshot(_) | Reader::Uncommitted => Held::Enough,
             };
             let (sight, leaf) = self.look_up(reader.snapshot(), key, &mut inline)?;
-            if self.is_still_so(&mut reader, mark, key, leaf)? {
+            if self.is_still_so(&mut reader, mark, key, leaf, &held)? {
                 break (sight, held);
             }
         };

@@ -2,7 +2,9 @@
 //! prepared transaction has locked keeps strangers out, however the locks came to it and whatever
 //! became of them since.
 
-use campanile_btree::{Cursor, Reader, Seek};
+use std::io::Read;
+
+use campanile_btree::{Cursor, Reader, Seek, Tree};
 use campanile_format::record::{TxnEntry, TxnState};
 use campanile_txn::{Access, Isolation, Place, Txn, TxnOptions};
 
@@ -327,6 +329,53 @@ fn a_parent_never_sees_what_its_children_take_back() {
                     assert!(cursor.seek(&tree, Reader::Txn(&mut parent), seek).unwrap());
                     assert_eq!(cursor.value(&tree).unwrap(), b"old", "whole: {whole}, {seek:?}");
                 }
+            }
+        });
+        rig.abort(parent);
+    }
+}
+
+/// It looks at a long value under a lock, which does not hinder a child that takes its pages back.
+#[test]
+fn a_parent_that_reads_uncommitted_data_never_reads_pages_that_its_children_take_back() {
+    type Look = fn(&Tree<'_>, &mut Txn) -> Vec<u8>;
+    let looks: [(&str, Look); 3] = [
+        ("get", |tree, txn| tree.get(Reader::Txn(txn), &key(7)).unwrap().unwrap()),
+        ("a cursor", |tree, txn| {
+            let mut cursor = Cursor::new();
+            assert!(cursor.seek(tree, Reader::Txn(txn), Seek::Exactly(&key(7))).unwrap());
+            cursor.value(tree).unwrap().to_vec()
+        }),
+        ("a value's reader", |tree, txn| {
+            let mut value = tree.value_reader(Reader::Txn(txn), &key(7)).unwrap().unwrap();
+            let mut bytes = Vec::new();
+            value.read_to_end(&mut bytes).unwrap();
+            bytes
+        }),
+    ];
+    for (what, look) in looks {
+        let rig = rig(50_000);
+        let tree = rig.tree();
+        let mut txn = rig.begin();
+        tree.put(&mut txn, &key(7), &[b'o'; 2_000]).unwrap();
+        rig.commit(txn);
+        let mut parent = begin(&rig, Isolation::ReadUncommitted, false);
+        let handle = parent.as_parent();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..600 {
+                    let mut child = rig.txns.begin_child_of(&handle).unwrap();
+                    // Pages that are free again are the next one's, for another record.
+                    let at = key(7 + number % 2);
+                    tree.put(&mut child, &at, &[b'c'; 2_000]).unwrap();
+                    rig.abort(child);
+                }
+                stop.store(true, std::sync::atomic::Ordering::Release);
+            });
+            while !stop.load(std::sync::atomic::Ordering::Acquire) {
+                let seen = look(&tree, &mut parent);
+                assert!(seen == [b'o'; 2_000], "{what}: {} bytes, {:?}", seen.len(), seen.first());
             }
         });
         rig.abort(parent);

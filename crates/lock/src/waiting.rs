@@ -17,7 +17,7 @@ use crate::detector::{Candidate, Detector, WaitingFor};
 use crate::error::LockError;
 use crate::lock::Request;
 use crate::name::LockName;
-use crate::owner::OwnerId;
+use crate::owner::{Owner, OwnerId};
 use crate::table::{LockTable, Shard};
 use crate::ticket::{Outcome, Ticket};
 
@@ -48,7 +48,14 @@ impl LockTable {
         self.detector.lock().waiting.remove(&owner);
         self.note_wait(name, begun.elapsed());
         match outcome {
-            Outcome::Granted => Ok(()),
+            Outcome::Granted => {
+                if self.owners.peek(owner, Owner::is_parent).unwrap_or(false) {
+                    // Its children go ahead of those who waited before them, one of whom one of
+                    // them may wait for elsewhere.
+                    self.look_again(owner);
+                }
+                Ok(())
+            }
             Outcome::Refused(error) => Err(error),
         }
     }

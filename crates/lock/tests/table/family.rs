@@ -1,8 +1,8 @@
 //! Families: a nested transaction is not hindered by what its ancestors hold.
 
-use campanile_lock::{Granted, LockName, Mode, OwnerId, OwnerInfo, Wait};
+use campanile_lock::{Granted, LockError, LockName, Mode, OwnerId, OwnerInfo, Wait};
 
-use crate::harness::{A, B, Scene};
+use crate::harness::{A, Answer, B, Scene, Waiting};
 
 fn child(scene: &Scene, id: u64, parent: u64) {
     let info = OwnerInfo { parent: Some(OwnerId(parent)), ..OwnerInfo::default() };
@@ -211,4 +211,30 @@ fn a_grant_that_goes_ahead_of_a_stranger_can_close_a_circle_through_a_child() {
     scene.end(if name == B { stranger } else { 11 });
     scene.end(if name == B { 11 } else { grandma });
     other.granted();
+}
+
+/// The same by a grant to a parent that has waited itself.
+#[test]
+fn a_grant_to_a_parent_that_waits_can_close_a_circle_through_a_child_behind_it() {
+    let scene = Scene::new();
+    let (parent, stranger, quick, reader, nested) = (1, 2, 3, 4, 11);
+    child(&scene, nested, parent);
+    scene.take(quick, A, Mode::GAP_X);
+    scene.take(reader, A, Mode::S);
+    scene.take(stranger, B, Mode::X);
+    let first = scene.queue(parent, A, Mode::RANGE_S);
+    let waiting = [
+        scene.queue(stranger, A, Mode::RANGE_S),
+        scene.queue(nested, A, Mode::X),
+        scene.queue(reader, B, Mode::S),
+    ];
+    // Now the child goes ahead of the stranger, who so waits for it, it for the reader, and that
+    // one for the stranger.
+    scene.end(quick);
+    first.granted();
+    scene.until(|| !waiting.iter().all(Waiting::is_waiting));
+    scene.table.close();
+    let answers = waiting.map(Waiting::answer);
+    let is_victim = |answer: &&Answer| matches!(answer, Err(LockError::Deadlock { .. }));
+    assert_eq!(answers.iter().filter(is_victim).count(), 1, "{answers:?}");
 }

@@ -135,6 +135,59 @@ fn of_two_files_under_one_name_the_whole_one_counts() {
     assert!(again.safe_below() > 3);
 }
 
+/// Copies a home as people clone a machine: its files, its note, its identity.
+fn clone_home(world: &World, to: &str) {
+    let mut dirs = vec![PathBuf::new()];
+    while let Some(dir) = dirs.pop() {
+        world.disk.create_dir(&Path::new(to).join(&dir)).unwrap();
+        for name in world.disk.list(&Path::new(HOME).join(&dir)).unwrap() {
+            let name = dir.join(name);
+            if world.disk.list(&Path::new(HOME).join(&name)).is_ok() {
+                dirs.push(name);
+                continue;
+            }
+            let bytes = world.disk.file_bytes(&Path::new(HOME).join(&name)).unwrap();
+            let file = world.disk.open(&Path::new(to).join(&name), Open::CreateNew).unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_log_of_a_cloned_home_never_takes_the_place_of_that_of_the_other() {
+    for longer in [HOME, OTHER] {
+        let mut world = World::new(96);
+        world.burst(10);
+        world.env.create_database("own").unwrap();
+        world.env.clone().close().unwrap();
+        clone_home(&world, OTHER);
+        // Both go on in their own way, one of them for longer.
+        for home in [HOME, OTHER] {
+            let env = Environment::open_on(world.host(), home, options().create(false)).unwrap();
+            let own = env.open_database("own").unwrap();
+            let times = if home == longer { 12 } else { 2 };
+            for n in 0..times {
+                env.run(|txn| own.put(txn, format!("{n}"), home)).unwrap();
+            }
+            env.abandon();
+        }
+        let shelves = || Repository::in_directory(&world.host(), repository());
+        let open = |home| Archiver::open(&world.host(), Path::new(home), shelves()).unwrap();
+        let archive = Path::new(REPOSITORY).join("log/0000000001");
+        let all = |disk: &Arc<SimDisk>| -> Vec<_> {
+            let numbers = numbers_in(disk, &archive).into_iter();
+            numbers.map(|it| (it, disk.file_bytes(&archived(it)).unwrap())).collect()
+        };
+        open(HOME).all().unwrap();
+        let before = all(&world.disk);
+        let mut clone = open(OTHER);
+        let error = clone.all().expect_err("it is another log");
+        assert!(error.to_string().contains("another log file"), "{error}");
+        assert!(clone.step().is_ok_and(|step| step.is_none()) || clone.step().is_err());
+        assert_eq!(all(&world.disk), before, "{longer} is longer: what was archived stays");
+    }
+}
+
 #[test]
 fn a_damaged_newest_file_of_the_archive_is_never_taken_for_the_end_of_the_log() {
     let mut world = World::with(94, options().archive(REPOSITORY));

@@ -290,7 +290,8 @@ impl Archiver {
             ours.read_exact_at(a, at).map_err(failed)?;
             theirs.read_exact_at(b, at).map_err(failed)?;
             if a != b {
-                return self.which_is_whole(link, ends, name);
+                let equal = a.iter().zip(b.iter()).take_while(|(a, b)| a == b).count();
+                return self.which_is_whole(link, ends, at + equal as u64, name);
             }
             at += count as u64;
         }
@@ -300,15 +301,26 @@ impl Archiver {
         self.proven(link, ends, name).map(|()| true)
     }
 
-    /// The archive has something else under the name. If one of the two is damaged, the other
-    /// counts: true if it is the archive's.
-    fn which_is_whole(&self, link: &Link, ends: Lsn, name: &str) -> Result<bool, BackupError> {
-        if self.proven(link, ends, name).is_err() {
-            if !self.is_rotten(link, ends) {
-                tracing::warn!(file = %name, "a damaged copy in the archive is replaced");
-                return Ok(false);
-            }
-        } else if self.is_rotten(link, ends) {
+    /// The archive has something else under the name, from offset `at` on. If one of the two is
+    /// damaged there, the other counts: true if it is the archive's. Records that are whole there
+    /// are what somebody committed, however far they go: a home that was cloned writes the same
+    /// files, and neither of the two may take the place of the other.
+    fn which_is_whole(
+        &self,
+        link: &Link,
+        ends: Lsn,
+        at: u64,
+        name: &str,
+    ) -> Result<bool, BackupError> {
+        let home: Arc<dyn Shelf> = Arc::new(Directory::new(&self.host, &self.home));
+        let ours = join(names::LOG_DIR, &names::log_file(link.number));
+        let ours_is_rotten = is_rotten(&home, &ours, link, at)?;
+        let theirs_is_rotten = is_rotten(self.repository.shelf(), name, link, at)?;
+        if theirs_is_rotten && !ours_is_rotten {
+            tracing::warn!(file = %name, "a damaged copy in the archive is replaced");
+            return Ok(false);
+        }
+        if ours_is_rotten && !theirs_is_rotten && self.proven(link, ends, name).is_ok() {
             tracing::warn!(file = %name, "the log file of the home is damaged, its copy is good");
             return Ok(true);
         }
@@ -320,16 +332,6 @@ impl Archiver {
         Err(BackupError::Damaged { file: self.repository.shelf().shown(name), why })
     }
 
-    /// Whether the home's own file cannot be read to its end.
-    fn is_rotten(&self, link: &Link, ends: Lsn) -> bool {
-        let home: Arc<dyn Shelf> = Arc::new(Directory::new(&self.host, &self.home));
-        let ours = join(names::LOG_DIR, &names::log_file(link.number));
-        match reach_of(&home, &ours, link.header.environment, link.number) {
-            Ok(found) => found.end < ends,
-            Err(error) => error.is_corruption(),
-        }
-    }
-
     /// Reads the copy back.
     fn proven(&self, link: &Link, ends: Lsn, name: &str) -> Result<(), BackupError> {
         let shelf: &Arc<dyn Shelf> = self.repository.shelf();
@@ -339,6 +341,25 @@ impl Archiver {
         }
         let why = format!("its copy can be read up to {} only, it ended at {ends}", found.end);
         Err(BackupError::Damaged { file: shelf.shown(name), why })
+    }
+}
+
+/// Whether a log file cannot be read beyond offset `at`, where another differs from it. What cannot
+/// be read now may be read later: that is an error, and no damage.
+fn is_rotten(
+    shelf: &Arc<dyn Shelf>,
+    name: &str,
+    link: &Link,
+    at: u64,
+) -> Result<bool, BackupError> {
+    match reach_of(shelf, name, link.header.environment, link.number) {
+        Ok(found) => Ok(u64::from(found.end.offset()) <= at),
+        // Damage to a header is told of some place before the first record.
+        Err(WalError::Corrupt { offset, .. }) => {
+            Ok(offset <= at.max(u64::from(link.header.first_record().offset())))
+        }
+        Err(WalError::Format { source, .. }) if source.is_corruption() => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }
 

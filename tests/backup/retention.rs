@@ -181,6 +181,40 @@ fn a_log_file_that_only_a_backup_holds_is_archived_before_the_backup_goes() {
 }
 
 #[test]
+fn what_the_archive_puts_away_while_it_is_pruned_is_not_replaced_by_a_shorter_copy() {
+    let days = days(73, 4);
+    let (disk, host) = (&days.world.disk, days.world.host());
+    backup::keep_on(&host, repository(), days.name(0), "the first").unwrap();
+    // The file in which the second backup ends is archived only while it is pruned.
+    let number = complete(disk)[1].manifest.as_ref().unwrap().end().file();
+    let name = format!("log/0000000001/{}", names::log_file(number));
+    let whole = disk.file_bytes(&repository().join(&name)).unwrap();
+    for late in [false, true] {
+        let disk = disk.fork();
+        disk.remove(&repository().join(&name)).unwrap();
+        disk.sync_dir(&repository().join("log/0000000001")).unwrap();
+        let (shelves, bytes) = (Repository::in_directory(&host_of(&disk), repository()), &whole);
+        let mut phases = 0;
+        let mut hook = |progress: &campanile_backup::Step| {
+            phases += usize::from(progress.phase == "archiving log files");
+            // As the copy begins, or when all of it is written.
+            if progress.phase == "archiving log files" && (progress.done > 0) == late {
+                let mut put = shelves.shelf().put(&name).unwrap();
+                put.write(bytes).unwrap();
+                put.finish().unwrap();
+            }
+            ControlFlow::Continue(())
+        };
+        let policy = campanile_backup::Policy { keep_last: Some(1), keep_days: None };
+        let pruned = shelves.prune(&policy, false, &mut hook).unwrap();
+        assert!(pruned.moved.contains(&name) && phases > 0, "{:?}", pruned.moved);
+        let after = disk.file_bytes(&repository().join(&name)).unwrap();
+        assert!(after == whole, "{} of {} bytes", after.len(), whole.len());
+        days.assert_all_restorable(&disk, &[days.name(0), days.name(3)], "after");
+    }
+}
+
+#[test]
 fn a_marked_backup_stays_until_the_mark_is_taken_away() {
     let days = days(63, 4);
     let disk = &days.world.disk;

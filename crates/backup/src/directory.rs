@@ -328,6 +328,10 @@ impl Put for Unfinished<'_> {
         Ok(())
     }
 
+    fn sync(&mut self) -> Result<(), BackupError> {
+        self.file.sync_data().map_err(self.failed("sync"))
+    }
+
     fn finish(mut self: Box<Self>) -> Result<(), BackupError> {
         let vfs = &self.shelf.host.vfs;
         self.file.sync_data().map_err(self.failed("sync"))?;

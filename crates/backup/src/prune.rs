@@ -189,9 +189,8 @@ impl Repository {
     ) -> Result<(), BackupError> {
         let shelf = &**self.shelf();
         let failed = |name: &str, source| BackupError::io("read", shelf.shown(name), source);
-        if shelf.has(&it.to)? {
-            let theirs = reach(self.shelf(), &it.to, environment, it.place.1)?;
-            self.check_same(it, u64::from(theirs.min(it.reach).offset()))?;
+        if self.is_archived(environment, it)? {
+            return Ok(());
         }
         let bytes = u64::from(it.reach.offset());
         meter.phase("archiving log files", bytes)?;
@@ -205,6 +204,11 @@ impl Repository {
             at += piece.len() as u64;
             meter.add(piece.len() as u64)?;
         }
+        // The archive works on meanwhile: what it has put there by now, whole, counts as safe.
+        put.sync()?;
+        if self.is_archived(environment, it)? {
+            return Ok(());
+        }
         put.finish()?;
         let back = reach(self.shelf(), &it.to, environment, it.place.1)?;
         if back >= it.reach {
@@ -212,6 +216,16 @@ impl Repository {
         }
         let why = format!("its copy can be read up to {back} only, it ended at {}", it.reach);
         Err(BackupError::Damaged { file: shelf.shown(&it.to), why })
+    }
+
+    /// Whether the archive has so much of a file already, or more; an error if it has another.
+    fn is_archived(&self, environment: EnvironmentId, it: &Move) -> Result<bool, BackupError> {
+        if !self.shelf().has(&it.to)? {
+            return Ok(false);
+        }
+        let theirs = reach(self.shelf(), &it.to, environment, it.place.1)?;
+        self.check_same(it, u64::from(theirs.min(it.reach).offset()))?;
+        Ok(theirs >= it.reach)
     }
 
     /// B10: what the archive has under a name is not replaced by something else.

@@ -59,6 +59,12 @@ pub trait Put {
     /// Writes what comes next.
     fn write(&mut self, bytes: &[u8]) -> Result<(), BackupError>;
 
+    /// Makes what was written so far durable, as far as the shelf can: little is left to do for
+    /// [`Put::finish`] then.
+    fn sync(&mut self) -> Result<(), BackupError> {
+        Ok(())
+    }
+
     /// Gives the file its name, durably.
     fn finish(self: Box<Self>) -> Result<(), BackupError>;
 }

@@ -215,6 +215,33 @@ fn what_the_archive_puts_away_while_it_is_pruned_is_not_replaced_by_a_shorter_co
 }
 
 #[test]
+fn a_drill_that_is_backed_up_into_the_same_repository_costs_production_nothing() {
+    let mut world = World::with(74, options().archive(REPOSITORY));
+    world.fill_log(1);
+    let production = world.back_up().name;
+    settle(&world);
+    backup::archive_now_on(&world.host(), Path::new(HOME)).unwrap();
+    restore_with(&world.disk, RestoreOptions::new(), "/drill").unwrap();
+    contents(&world.disk, "/drill");
+    for _ in 0..2 {
+        world.disk.clock().advance_us(DAY_US);
+        let host = world.host();
+        backup::back_up_on(&host, Path::new("/drill"), repository(), &Progress::none()).unwrap();
+    }
+    // Production wrote nothing meanwhile, and goes on in the file in which the drill left it.
+    world.disk.clock().advance_us(30 * DAY_US);
+    let file = world.log_file();
+    world.burst(1);
+    assert_eq!(world.log_file(), file);
+    backup::archive_now_on(&world.host(), Path::new(HOME)).unwrap();
+    prune(&world.disk, &PruneOptions::new().keep_last(2)).unwrap();
+    assert!(names_of(&world.disk).contains(&production));
+    world.env.clone().abandon();
+    restore_with(&world.disk, RestoreOptions::new().timeline(1), "/again").unwrap();
+    assert_same(&contents(&world.disk, "/again"), &world.newest(), "production");
+}
+
+#[test]
 fn a_marked_backup_stays_until_the_mark_is_taken_away() {
     let days = days(63, 4);
     let disk = &days.world.disk;

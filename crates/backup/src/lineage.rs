@@ -41,13 +41,13 @@ impl Lineage {
         self.up(timeline).len()
     }
 
-    /// The histories that may go on: those that no other has left, and those that have log files
-    /// beyond where others left them.
+    /// The histories that may go on: those that no other has left, and those that have records
+    /// beyond where others left them, be it in the same file.
     pub fn tips(&self) -> impl Iterator<Item = &History> + '_ {
         let ended = |found: &History| {
             let left = self.histories.values().filter_map(|history| history.left);
-            let places = left.filter(|(left, _)| *left == found.timeline).map(|(_, at)| at.file());
-            places.max().is_some_and(|last| found.last <= last)
+            let places = left.filter(|(left, _)| *left == found.timeline).map(|(_, at)| at);
+            places.max().is_some_and(|last| found.end <= last)
         };
         self.histories.values().filter(move |history| !ended(history))
     }

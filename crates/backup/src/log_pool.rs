@@ -15,7 +15,7 @@ use campanile_wal::WalError;
 use crate::error::BackupError;
 use crate::gathered::{GatheredLogs, reach_of};
 use crate::lineage::Lineage;
-use crate::retention::Completed;
+use crate::retention::{Completed, History};
 use crate::shelf::Shelf;
 
 /// A file that says that it is a log file of the environment.
@@ -136,7 +136,7 @@ impl LogPool {
     /// the history `tip`, by what their headers say of each other.
     #[must_use]
     pub fn leads_to(&self, base: Timeline, end: Lsn, tip: Timeline) -> bool {
-        let histories = crate::prune::histories(self);
+        let histories: Vec<History> = self.timelines().iter().map(history_of).collect();
         let (first, finished_us) = (Lsn::NONE, 0);
         let backup = Completed { base: None, timeline: base, first, end, finished_us };
         Lineage::new(&histories).reaches(&backup, tip)
@@ -237,6 +237,30 @@ impl LogPool {
         })
     }
 
+    /// The histories, and where and when the records of each end: what its last file says of when
+    /// it was begun may be long before that.
+    pub(crate) fn histories(&self) -> Result<Vec<History>, BackupError> {
+        let mut all = Vec::new();
+        for found in self.timelines() {
+            let mut history = history_of(&found);
+            let candidates = self.files.get(&(found.timeline, found.last));
+            let newest = candidates.map(|all| self.best(all, found.last)).transpose()?.flatten();
+            let read = newest
+                .map(|it| reach_of(&it.shelf, &it.name, self.environment, found.last))
+                .transpose();
+            match read {
+                Ok(Some(end)) => {
+                    history.end = end.end;
+                    history.last_us = history.last_us.max(end.last_time_us);
+                }
+                Ok(None) | Err(WalError::Corrupt { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            all.push(history);
+        }
+        Ok(all)
+    }
+
     /// When the first file of a history was begun.
     fn first_us(&self, found: &TimelineFound) -> u64 {
         let candidates = self.files.get(&(found.timeline, found.first));
@@ -323,6 +347,18 @@ impl LogPool {
             format!("timeline {}: {first} to {last}", found.timeline)
         });
         all.collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// A history by what its headers say: its last file may go on to its very end.
+fn history_of(found: &TimelineFound) -> History {
+    History {
+        timeline: found.timeline,
+        first: found.first,
+        last: found.last,
+        end: Lsn::new(found.last, u32::MAX),
+        left: found.left.zip(found.left_at),
+        last_us: found.begun_us,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::log_pool::{LogFileFound, LogPool};
 use crate::manifest::{MANIFEST, Manifest, join};
 use crate::progress::{Hook, Meter};
 use crate::repository::{BackupFound, Repository};
-use crate::retention::{BackupFact, Completed, Facts, History, LogFact, Policy, Verdict, decide};
+use crate::retention::{BackupFact, Completed, Facts, LogFact, Policy, Verdict, decide};
 use crate::shelf::Shelf;
 
 /// Log files are copied in pieces of this.
@@ -132,7 +132,7 @@ impl Repository {
             now_us: self.host().clock.now_us(),
             backups: self.backups()?.into_iter().map(fact).collect(),
             logs: logs.collect(),
-            histories: histories(pool),
+            histories: pool.histories()?,
         })
     }
 
@@ -262,18 +262,6 @@ fn completed(manifest: &Manifest) -> Completed {
         end: manifest.end(),
         finished_us: manifest.finished_us,
     }
-}
-
-/// The histories of which there are log files.
-pub(crate) fn histories(pool: &LogPool) -> Vec<History> {
-    let all = pool.timelines().into_iter().map(|found| History {
-        timeline: found.timeline,
-        first: found.first,
-        last: found.last,
-        left: found.left.zip(found.left_at),
-        last_us: found.begun_us,
-    });
-    all.collect()
 }
 
 /// The backup that a file of a repository is in.

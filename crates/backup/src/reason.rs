@@ -21,7 +21,7 @@ pub enum Reason {
     IntoDays(u32),
     /// Stays: it is the newest complete backup.
     Newest,
-    /// Stays: nothing else reaches the end of a history that was written lately.
+    /// Stays: none is nearer to the end of a history that was written lately.
     OnlyWayTo(Timeline),
     /// Stays: another that stays is an increment of it.
     BaseOf(String),

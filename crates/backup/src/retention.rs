@@ -14,6 +14,9 @@ use crate::lineage::Lineage;
 use crate::reason::Reason;
 
 const DAY_US: u64 = 86_400_000_000;
+/// A history that was written in the last days may still be, though others were written later: its
+/// log reaches the archive only file by file. A restore drill is no reason to give it up.
+const QUIET_DAYS: u64 = 7;
 
 /// What stays. A backup stays if any of the rules that are given keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,9 +77,11 @@ pub struct History {
     pub first: u32,
     /// Its last file here.
     pub last: u32,
+    /// Its records end here, in its last file; the largest possible if that cannot be read.
+    pub end: Lsn,
     /// The history that it left, and where, if its beginning is here.
     pub left: Option<(Timeline, Lsn)>,
-    /// When its last file was begun, microseconds since 1970.
+    /// The latest time in its last file, at least when that was begun, microseconds since 1970.
     pub last_us: u64,
 }
 
@@ -258,18 +263,19 @@ impl<'a> Backups<'a> {
         }
     }
 
-    /// Every history that was written since the oldest backup that stays can be restored to its
-    /// end: a home that was restored from an old backup may not have one of its own yet.
+    /// Every history that was written lately can be restored to its end, and from the backup that
+    /// is nearest to it: a home that was restored from an old backup may not have one of its own
+    /// yet, and a trial restore that was backed up often is not what production needs.
     fn ways_to_the_ends(&mut self) {
         for tip in self.lineage.tips() {
             let reaches = |complete: &Completed| self.lineage.reaches(complete, tip.timeline);
-            let ways = self.usable.iter().filter(|(_, complete)| reaches(complete));
-            let ways: Vec<usize> = ways.map(|(index, _)| *index).collect();
-            if ways.iter().any(|index| self.stays(*index)) || tip.last_us < self.oldest_us() {
+            if !is_alive(tip, self.oldest_us(), self.facts.now_us) {
                 continue;
             }
-            if let Some(newest) = ways.last() {
-                self.keep(*newest, Reason::OnlyWayTo(tip.timeline));
+            // Nobody knows here whether the log from an older one is whole.
+            let ways = self.usable.iter().filter(|(_, complete)| reaches(complete));
+            if let Some((nearest, _)) = ways.max_by_key(|(_, complete)| complete.end) {
+                self.keep(*nearest, Reason::OnlyWayTo(tip.timeline));
             }
         }
     }
@@ -302,6 +308,12 @@ impl<'a> Backups<'a> {
             }
         }
     }
+}
+
+/// Whether a history was written since what stays was made, or lately: it may still be.
+fn is_alive(tip: &History, oldest_us: u64, now_us: u64) -> bool {
+    let lately = now_us.saturating_sub(QUIET_DAYS * DAY_US);
+    tip.last_us >= oldest_us.min(lately)
 }
 
 /// Increments first, then what they are increments of; of others, the oldest first.
@@ -337,7 +349,7 @@ fn decide_logs(facts: &Facts, lineage: &Lineage, staying: &[(&str, &Completed)])
     let mut reasons: Vec<Reason> = facts
         .logs
         .iter()
-        .map(|log| decide_log(lineage, staying, oldest_us, log.timeline, log.number))
+        .map(|log| decide_log(lineage, staying, (oldest_us, facts.now_us), log))
         .collect();
     keep_branches(facts, staying, &mut reasons);
     reasons
@@ -346,11 +358,11 @@ fn decide_logs(facts: &Facts, lineage: &Lineage, staying: &[(&str, &Completed)])
 fn decide_log(
     lineage: &Lineage,
     staying: &[(&str, &Completed)],
-    oldest_us: u64,
-    timeline: Timeline,
-    number: u32,
+    (oldest_us, now_us): (u64, u64),
+    log: &LogFact,
 ) -> Reason {
-    let number = number.saturating_sub(u32::from(planted::is(Bug::PrunedLogOneTooEarly)));
+    let timeline = log.timeline;
+    let number = log.number.saturating_sub(u32::from(planted::is(Bug::PrunedLogOneTooEarly)));
     let needs = |complete: &Completed| lineage.needs(complete, timeline, number);
     if let Some((name, _)) = staying.iter().find(|(_, complete)| needs(complete)) {
         return Reason::NeededBy((*name).to_owned());
@@ -363,7 +375,7 @@ fn decide_log(
     }
     let doubtful = staying.iter().any(|(_, complete)| lineage.may_follow(complete, timeline));
     let tip = lineage.tips().find(|tip| tip.timeline == timeline);
-    match doubtful || tip.is_some_and(|tip| tip.last_us >= oldest_us) {
+    match doubtful || tip.is_some_and(|tip| is_alive(tip, oldest_us, now_us)) {
         true => Reason::NothingReplacesIt,
         false => Reason::Unreachable,
     }

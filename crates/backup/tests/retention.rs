@@ -47,7 +47,12 @@ fn marked(fact: BackupFact) -> BackupFact {
 
 fn history(timeline: u32, first: u32, left: Option<(u32, u32)>) -> History {
     let left = left.map(|(timeline, file)| (Timeline(timeline), Lsn::new(file, 5000)));
-    History { timeline: Timeline(timeline), first, last: first, left, last_us: NOW }
+    let end = Lsn::new(first, 700);
+    History { timeline: Timeline(timeline), first, last: first, end, left, last_us: NOW }
+}
+
+fn up_to(last: u32, history: History) -> History {
+    History { last, end: Lsn::new(last, 700), ..history }
 }
 
 fn logs(timeline: u32, numbers: std::ops::RangeInclusive<u32>) -> Vec<LogFact> {
@@ -226,8 +231,8 @@ fn without_a_complete_backup_nothing_goes() {
 fn restored(backups: Vec<BackupFact>) -> Facts {
     let logs = [logs(1, 1..=12), logs(9, 13..=20)].concat();
     // The old one has not been written since.
-    let old = History { last: 12, last_us: NOW - 60 * DAY, ..history(1, 1, None) };
-    let histories = vec![old, History { last: 20, ..history(9, 13, Some((1, 7))) }];
+    let old = History { last_us: NOW - 60 * DAY, ..up_to(12, history(1, 1, None)) };
+    let histories = vec![old, up_to(20, history(9, 13, Some((1, 7))))];
     Facts { now_us: NOW, backups, logs, histories }
 }
 
@@ -277,7 +282,7 @@ fn a_history_that_goes_on_keeps_the_only_backup_that_reaches_its_end() {
     assert!(why(&verdict, "log/9/20").stays());
     // Once it has not been written for longer than the policy keeps anything, it goes.
     let mut facts = facts;
-    facts.histories[1].last_us = NOW - 4 * DAY;
+    facts.histories[1].last_us = NOW - 8 * DAY;
     let verdict = decide(&facts, &last(1));
     assert_eq!(why(&verdict, "a"), &Reason::OlderThanPolicy);
     assert_eq!(why(&verdict, "log/9/20"), &Reason::Unreachable);
@@ -294,6 +299,34 @@ fn a_history_that_went_on_though_another_left_it_keeps_its_own_way() {
     assert_eq!(why(&verdict, "late"), &Reason::OnlyWayTo(Timeline(1)));
     assert_eq!(why(&verdict, "a"), &Reason::OlderThanPolicy);
     assert!((9..=12).all(|number| why(&verdict, &format!("log/1/{number}")).stays()));
+}
+
+#[test]
+fn a_drill_that_is_backed_up_often_does_not_cost_production_its_backup_and_its_log() {
+    // Production, timeline 1, goes on in the very file in which the drill left it, and wrote its
+    // last record that is archived before the drill was backed up.
+    let drill = [on(9, full("d1", 2, 14)), on(9, full("d2", 1, 16))];
+    let mut facts = restored([vec![full("a", 5, 3)], drill.to_vec()].concat());
+    facts.logs.retain(|log| log.timeline.0 == 9 || log.number <= 7);
+    for (end, last_us) in [(5001, NOW), (5001, NOW - 3 * DAY), (9000, NOW - 6 * DAY)] {
+        let end = Lsn::new(7, end);
+        facts.histories[0] = History { last: 7, end, last_us, ..history(1, 1, None) };
+        let verdict = decide(&facts, &last(2));
+        assert_eq!(why(&verdict, "a"), &Reason::OnlyWayTo(Timeline(1)));
+        assert!((3..=7).all(|number| why(&verdict, &format!("log/1/{number}")).stays()));
+    }
+    // Nothing was written behind the place where it was left: it is no history of its own.
+    facts.histories[0].end = Lsn::new(7, 5000);
+    assert_eq!(why(&decide(&facts, &last(2)), "a"), &Reason::OlderThanPolicy);
+}
+
+#[test]
+fn a_mark_on_an_old_backup_is_no_reason_to_remove_the_newest_of_its_history() {
+    let old = marked(full("old", 50, 3));
+    let late = with(full("late", 3, 9), |complete| complete.end = Lsn::new(10, 700));
+    let mut facts = restored(vec![old, late, on(9, full("drill", 1, 16))]);
+    facts.histories[0].last_us = NOW;
+    assert!(why(&decide(&facts, &last(1)), "late").stays());
 }
 
 #[test]
@@ -433,7 +466,7 @@ fn random(seed: u64) -> Facts {
     }
     for history in &mut histories {
         let its = archived.iter().filter(|log| log.timeline == history.timeline);
-        history.last = its.map(|log| log.number).max().unwrap();
+        *history = up_to(its.map(|log| log.number).max().unwrap(), *history);
     }
     Facts { now_us: NOW, backups, logs: archived, histories }
 }

@@ -182,7 +182,7 @@ impl<'a> Backups<'a> {
         let usable = all.filter(|(_, fact)| is_usable(facts, &fact.name));
         let mut usable: Vec<_> =
             usable.filter_map(|(index, fact)| Some((index, fact.complete.as_ref()?))).collect();
-        usable.sort_by_key(|(index, complete)| (complete.finished_us, *index));
+        in_order(&mut usable);
         let reasons = vec![Reason::OlderThanPolicy; facts.backups.len()];
         Backups { facts, policy, lineage, usable, reasons }
     }
@@ -308,6 +308,21 @@ impl<'a> Backups<'a> {
             }
         }
     }
+}
+
+/// Oldest first. Within a history the log says which one is newer, whatever the clock said when
+/// they were made: one that was made with the clock ahead is no newer than those that follow.
+/// Between histories there is nothing but the time.
+fn in_order(usable: &mut [(usize, &Completed)]) {
+    usable.sort_by_key(|(index, complete)| (complete.end, complete.finished_us, *index));
+    let mut at_latest: BTreeMap<Timeline, u64> = BTreeMap::new();
+    let mut times = BTreeMap::new();
+    for (index, complete) in usable.iter().rev() {
+        let time = at_latest.entry(complete.timeline).or_insert(u64::MAX);
+        *time = complete.finished_us.min(*time);
+        times.insert(*index, *time);
+    }
+    usable.sort_by_key(|(index, _)| times.get(index).copied());
 }
 
 /// Whether a history was written since what stays was made, or lately: it may still be.

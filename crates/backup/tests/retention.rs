@@ -131,6 +131,18 @@ fn a_backup_from_the_future_is_young() {
 }
 
 #[test]
+fn a_backup_that_was_made_with_the_clock_ahead_is_no_newer_than_those_that_follow() {
+    let ahead = with(full("ahead", 3, 3), |complete| complete.finished_us = NOW + 5 * DAY);
+    let facts = facts(vec![full("a", 9, 1), ahead, full("b", 2, 5), full("c", 1, 7)], Vec::new());
+    let verdict = decide(&facts, &last(2));
+    assert_eq!(why(&verdict, "b"), &Reason::AmongLast(2));
+    assert_eq!(why(&verdict, "c"), &Reason::AmongLast(2));
+    assert_eq!(why(&verdict, "ahead"), &Reason::OlderThanPolicy);
+    let verdict = decide(&facts, &last(1));
+    assert_eq!(going(&verdict), ["a", "ahead", "b"]);
+}
+
+#[test]
 fn a_marked_backup_stays_with_its_chain_and_its_log() {
     let backups = vec![
         full("a", 99, 2),

@@ -12,6 +12,7 @@ mod histories;
 mod increments;
 mod interleaved;
 mod locked_out;
+mod lost_files;
 mod moments;
 #[cfg(feature = "planted-bugs")]
 mod planted;

@@ -13,6 +13,7 @@ use campanile_format::{EnvironmentId, FileId, Lsn, PageId, PageNo, Plain, map, p
 use campanile_vfs::{File, Host};
 
 use crate::error::BackupError;
+use crate::gone_files::Gone;
 use crate::suspects::Suspects;
 
 /// A page that fails is read so many times more, with longer pauses each time: a write is under
@@ -33,6 +34,8 @@ pub(crate) struct Tally {
     pub bad: u64,
     /// Those of them that may be damage.
     pub suspects: Suspects,
+    /// Data files that were listed and are gone.
+    pub gone: Gone,
     /// The latest change that any of them shows.
     pub highest: Lsn,
 }
@@ -44,6 +47,7 @@ impl Tally {
         self.read_again += other.read_again;
         self.bad += other.bad;
         self.suspects.merge(other.suspects);
+        self.gone.merge(other.gone);
         self.highest = self.highest.max(other.highest);
     }
 }

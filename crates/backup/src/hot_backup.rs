@@ -21,6 +21,7 @@ use crate::copy_options::CopyOptions;
 use crate::copy_threads::copy_data_files;
 use crate::data_pages::{Tally, check_order};
 use crate::error::BackupError;
+use crate::gone_files::Prior;
 use crate::log_copy::{LogOf, copy_logs};
 use crate::manifest::{
     Compression, FileEntry, MANIFEST_FORMAT, Manifest, join, label_bytes, label_entry,
@@ -58,6 +59,8 @@ pub struct CopyOrder {
     pub options: CopyOptions,
     /// What the copy is an increment of; `None`: everything is copied.
     pub base: Option<Link>,
+    /// A backup whose data files must be there still, or have been removed.
+    pub prior: Option<Prior>,
 }
 
 /// What the threads of a backup share. Nothing in it changes.
@@ -106,6 +109,9 @@ pub fn hot_copy(order: &CopyOrder, hook: &mut Hook<'_>) -> Result<Copied, Backup
     let first = first_needed(&log.open()?, &control)?;
     tracing::info!(home = %home.display(), redo = %control.redo, "hot backup begins");
     let task = Arc::new(task(order, &control)?);
+    if let Some(prior) = &order.prior {
+        prior.check(&task, &log)?;
+    }
     let mut meter = Meter::new(hook);
     let early = match planted::is(Bug::BackupEndTooEarly) {
         true => Some(log.end_now(control.redo, control.durable)?),
@@ -119,7 +125,9 @@ pub fn hot_copy(order: &CopyOrder, hook: &mut Hook<'_>) -> Result<Copied, Backup
     if early.is_none() {
         check_order(tally.highest, end)?;
     }
-    std::mem::take(&mut tally.suspects).explain(&log.open()?, control.redo, end)?;
+    let logs = log.open()?;
+    std::mem::take(&mut tally.gone).check(&task, &logs, end)?;
+    std::mem::take(&mut tally.suspects).explain(&logs, control.redo, end)?;
     let to = (&*order.shelf, order.prefix.as_str());
     files.extend(copy_logs(&log, first, end, to, Some(&task.throttle), &mut meter)?);
     still_the_same(host, home, &control)?;

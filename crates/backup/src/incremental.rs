@@ -13,6 +13,7 @@ use campanile_vfs::LockMode;
 use crate::chain::{Chain, Link};
 use crate::copy_options::CopyOptions;
 use crate::error::BackupError;
+use crate::gone_files::Prior;
 use crate::hot_backup::{Copied, CopyOrder, fits, hot_copy, read_control};
 use crate::progress::Hook;
 use crate::repository::Repository;
@@ -43,17 +44,52 @@ impl Repository {
         let control = read_control(host, home)?;
         self.claim(control.environment)?;
         let _lock = self.lock(LockMode::Exclusive)?;
-        let base = self.base(&control, base)?;
+        let link = self.base(&control, base)?;
+        match self.copy_over(home, options, &control, link, hook) {
+            // It would do for an increment but for what is gone since: then nothing is the base.
+            Err(BackupError::NoBackup { why }) if *base == Base::Newest => {
+                tracing::warn!("{why}; a full backup is made");
+                self.copy_over(home, options, &control, None, hook)
+            }
+            made => made,
+        }
+    }
+
+    fn copy_over(
+        &self,
+        home: &Path,
+        options: CopyOptions,
+        control: &Control,
+        base: Option<Link>,
+        hook: &mut Hook<'_>,
+    ) -> Result<(String, Copied), BackupError> {
         let name = self.free_name()?;
+        let newest = || self.newest_of(control);
+        let prior = base.clone().or_else(newest).map(|link| Prior::of(&link, self));
         let order = CopyOrder {
-            host: host.clone(),
+            host: self.host().clone(),
             home: home.to_owned(),
             shelf: Arc::clone(self.shelf()),
             prefix: self.prefix(&name),
             options,
             base,
+            prior,
         };
         Ok((name, hot_copy(&order, hook)?))
+    }
+
+    /// The newest backup of the same history. One that cannot be read keeps no full backup from
+    /// being made.
+    fn newest_of(&self, control: &Control) -> Option<Link> {
+        let found = self.readable_backups().unwrap_or_else(|error| {
+            tracing::warn!(%error, "data files are not compared with those of an earlier backup");
+            Vec::new()
+        });
+        let mut links = found.into_iter().rev().filter_map(|backup| {
+            let prefix = self.prefix(&backup.name);
+            Some(Link { name: backup.name, prefix, manifest: backup.manifest? })
+        });
+        links.find(|link| fits(link, control).is_ok())
     }
 
     fn base(&self, control: &Control, wanted: &Base) -> Result<Option<Link>, BackupError> {

@@ -32,8 +32,11 @@ pub(crate) fn copy_data_file(
     let shown = path.display().to_string();
     let file = match task.host.vfs.open(&path, Open::Read) {
         Ok(file) => file,
-        // Removed by its owner; the log says so.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Removed by its owner, if the log says so.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tally.gone.files.insert(id);
+            return Ok(None);
+        }
         Err(error) => return Err(BackupError::io("open", shown, error)),
     };
     let len = file.len().map_err(|error| BackupError::io("measure", shown.clone(), error))?;

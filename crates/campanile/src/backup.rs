@@ -107,6 +107,7 @@ pub fn hot_copy_on(
         prefix: String::new(),
         options: CopyOptions::default(),
         base: None,
+        prior: None,
     };
     let copied = campanile_backup::hot_copy(&order, &mut hook(progress));
     let copied = copied.map_err(causes::backup)?;

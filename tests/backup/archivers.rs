@@ -209,6 +209,63 @@ fn a_damaged_newest_file_of_the_archive_is_never_taken_for_the_end_of_the_log() 
     }
 }
 
+#[test]
+fn a_later_history_whose_only_file_is_damaged_is_not_passed_over() {
+    let mut world = World::with(95, options().archive(REPOSITORY));
+    world.back_up();
+    world.fill_log(3);
+    settle(&world);
+    let at = world.newest();
+    world.env.clone().close().unwrap();
+    world.restore(Target::End, OTHER).unwrap();
+    let again = options().create(false).archive(REPOSITORY);
+    world.env = Environment::open_on(world.host(), OTHER, again).unwrap();
+    world.burst(10);
+    world.env.clone().close().unwrap();
+    let archives = world.disk.list(&Path::new(REPOSITORY).join("log")).unwrap();
+    let second = Path::new(REPOSITORY).join("log").join(archives.iter().max().unwrap());
+    assert_ne!(archives.len(), 1, "{archives:?}");
+    // All that there is of it is one file, and its header rots.
+    let files = numbers_in(&world.disk, &second);
+    for number in files.iter().skip(1) {
+        world.disk.remove(&second.join(names::log_file(*number))).unwrap();
+    }
+    let path = second.join(names::log_file(files[0]));
+    let byte = world.disk.file_bytes(&path).unwrap()[40];
+    world.disk.open(&path, Open::ReadWrite).unwrap().write_all_at(&[byte ^ 4], 40).unwrap();
+    let error = world.restore(Target::End, "/end").expect_err("the end is not there");
+    assert!(error.is_corruption(), "{error}");
+    assert!(error.to_string().contains(&path.display().to_string()), "{error}");
+    let first = campanile::restore::RestoreOptions::new().timeline(1);
+    crate::world::restore_with(&world.disk, first, "/first").unwrap();
+    assert_same(&contents(&world.disk, "/first"), &at, "the history that was asked for");
+}
+
+#[test]
+fn a_salvaged_log_file_that_cannot_be_used_is_not_taken_for_the_end_of_the_log() {
+    let mut world = World::new(96);
+    let _all = campanile_wal::LogPin::take(&world.host(), &log_dir(HOME)).unwrap();
+    world.back_up();
+    world.fill_log(3);
+    world.env.clone().close().unwrap();
+    let newest = *numbers(&world.disk).last().unwrap();
+    let path = log_dir(HOME).join(names::log_file(newest));
+    let byte = world.disk.file_bytes(&path).unwrap()[40];
+    let flip = |byte: u8| {
+        let file = world.disk.open(&path, Open::ReadWrite).unwrap();
+        file.write_all_at(&[byte], 40).unwrap();
+    };
+    let salvaged = || campanile::restore::RestoreOptions::new().logs(log_dir(HOME));
+    flip(byte ^ 4);
+    let error = crate::world::restore_with(&world.disk, salvaged(), OTHER);
+    let error = error.expect_err("the end is not there");
+    assert!(error.is_corruption(), "{error}");
+    assert!(error.to_string().contains(&names::log_file(newest)), "{error}");
+    flip(byte);
+    crate::world::restore_with(&world.disk, salvaged(), OTHER).unwrap();
+    assert_same(&contents(&world.disk, OTHER), &world.newest(), "restored");
+}
+
 fn numbers_in(disk: &Arc<SimDisk>, dir: &Path) -> Vec<u32> {
     let names = disk.list(dir).unwrap();
     let mut numbers: Vec<u32> =

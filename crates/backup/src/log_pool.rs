@@ -62,15 +62,15 @@ pub struct LogPool {
     unusable: Vec<Unusable>,
 }
 
-/// A file of an archive that has the name of a log file, and is none that can be used.
+/// A file that has the name of a log file, and is none that can be used.
 #[derive(Clone, Debug)]
 pub struct Unusable {
     /// The file, as people find it.
     pub file: String,
     /// The number in its name.
     pub number: u32,
-    /// The history in the name of its directory.
-    pub timeline: Timeline,
+    /// The history in the name of its directory, if it is in an archive.
+    pub timeline: Option<Timeline>,
     /// What is wrong.
     pub why: String,
 }
@@ -97,6 +97,7 @@ impl LogPool {
                 // What was salvaged may be on a disk that is dying: another copy may do.
                 Err(error) if under.is_empty() => {
                     tracing::warn!(%error, "a salvaged file is passed over");
+                    self.note_unusable(&**shelf, &name, error.to_string());
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -111,24 +112,39 @@ impl LogPool {
         Ok(taken)
     }
 
-    /// Remembers a file of an archive: it has its name only because it was whole once. What else
-    /// cannot be used, among what was salvaged, may never have been a log file.
+    /// Remembers a file of an archive, or a salvaged one that kept its name: a log file has its
+    /// name only because it had a whole header once. What else cannot be used, among what was
+    /// salvaged, may never have been a log file.
     fn note_unusable(&mut self, shelf: &dyn Shelf, name: &str, why: String) {
         let parts: Vec<&str> = name.split('/').collect();
-        let [crate::repository::LOGS, timeline, last] = parts.as_slice() else { return };
-        let (number, timeline) = (names::parse_log_file(last), timeline.parse().ok());
-        if let (Some(number), Some(timeline)) = (number, timeline) {
-            let (file, timeline) = (shelf.shown(name), Timeline(timeline));
+        let (timeline, last) = match parts.as_slice() {
+            [crate::repository::LOGS, timeline, last] => match timeline.parse() {
+                Ok(timeline) => (Some(Timeline(timeline)), last),
+                Err(_) => return,
+            },
+            [last] => (None, last),
+            _ => return,
+        };
+        if let Some(number) = names::parse_log_file(last) {
+            let file = shelf.shown(name);
             self.unusable.push(Unusable { file, number, timeline, why });
         }
     }
 
-    /// A file of the archive that would stand behind the end of a history, and cannot be used: the
-    /// log did not end there.
+    /// A file that would stand behind the end of a history, and cannot be used: the log did not end
+    /// there. Where `tip` was not asked for, a later history of which nothing else is here may be
+    /// the one that counts.
     #[must_use]
-    pub fn hidden_end(&self, tip: Timeline) -> Option<&Unusable> {
-        let last = self.timelines().iter().find(|found| found.timeline == tip)?.last;
-        let behind = |file: &&Unusable| file.timeline == tip && file.number > last;
+    pub fn hidden_end(&self, tip: Timeline, asked_for: bool) -> Option<&Unusable> {
+        let all = self.timelines();
+        let last = all.iter().find(|found| found.timeline == tip)?.last;
+        let is_known = |timeline| all.iter().any(|found| found.timeline == timeline);
+        let behind = |file: &&Unusable| match file.timeline {
+            Some(timeline) if timeline != tip => {
+                !asked_for && timeline > tip && !is_known(timeline)
+            }
+            _ => file.number > last,
+        };
         self.unusable.iter().filter(behind).min_by_key(|file| file.number)
     }
 

@@ -178,10 +178,12 @@ impl RestoreOptions {
             }
         }
         let tip = pool.choose(self.timeline.map(Timeline)).map_err(causes::backup)?;
-        if let Some(hidden) = pool.hidden_end(tip).filter(|_| self.target == Target::End) {
+        let hidden = pool.hidden_end(tip, self.timeline.is_some());
+        if let Some(hidden) = hidden.filter(|_| self.target == Target::End) {
             let what = format!(
-                "{} cannot be used: {}; the log did not end before it: give a target (-t, --lsn), \
-                 a good copy of the file (--logs), or move it away to do without",
+                "{} cannot be used: {}; the log did not end before it: give a target (-t, --lsn) \
+                 or a history (--timeline), a good copy of the file (--logs), or move it away to \
+                 do without",
                 hidden.file, hidden.why
             );
             return Err(Error::new(ErrorKind::Corrupt, what));

@@ -14,6 +14,7 @@ mod interleaved;
 mod locked_out;
 mod lost_files;
 mod moments;
+mod partly_lost;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod repair;

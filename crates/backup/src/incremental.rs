@@ -96,9 +96,8 @@ impl Repository {
         match wanted {
             Base::Nothing => Ok(None),
             Base::Named(name) => {
-                let found = self.backups()?;
-                let complete = found.iter().any(|b| b.name == *name && b.manifest.is_some());
-                if !complete {
+                let is_there = self.names()?.iter().any(|found| found == name);
+                if !is_there || self.backup(name)?.manifest.is_none() {
                     let why = format!("there is no complete backup {name:?} in the repository");
                     return Err(BackupError::NoBackup { why });
                 }

@@ -60,6 +60,7 @@ pub struct LogPool {
     environment: EnvironmentId,
     files: BTreeMap<(Timeline, u32), Vec<Candidate>>,
     unusable: Vec<Unusable>,
+    passes_over: bool,
 }
 
 /// A file that has the name of a log file, and is none that can be used.
@@ -73,13 +74,21 @@ pub struct Unusable {
     pub timeline: Option<Timeline>,
     /// What is wrong.
     pub why: String,
+    /// Whether the system would not let it be read: there may be nothing wrong with it.
+    pub unread: bool,
 }
 
 impl LogPool {
     /// An empty pool for the log of one environment.
     #[must_use]
     pub fn new(environment: EnvironmentId) -> LogPool {
-        LogPool { environment, files: BTreeMap::new(), unusable: Vec::new() }
+        LogPool { environment, files: BTreeMap::new(), unusable: Vec::new(), passes_over: false }
+    }
+
+    /// From now on a file that the system does not let anybody read is remembered and passed over:
+    /// another copy may do. Not for whoever decides what is needless.
+    pub(crate) fn pass_over_unreadable(&mut self) {
+        self.passes_over = true;
     }
 
     /// Takes in the log files right under `under`, whatever they are called. Files that are no log
@@ -91,13 +100,14 @@ impl LogPool {
             let header = match header_of(&**shelf, &name) {
                 Ok(Some(header)) => header,
                 Ok(None) => {
-                    self.note_unusable(&**shelf, &name, "its header is damaged".to_owned());
+                    let why = "its header is damaged".to_owned();
+                    self.note_unusable(&**shelf, &name, why, false);
                     continue;
                 }
                 // What was salvaged may be on a disk that is dying: another copy may do.
-                Err(error) if under.is_empty() => {
-                    tracing::warn!(%error, "a salvaged file is passed over");
-                    self.note_unusable(&**shelf, &name, error.to_string());
+                Err(error) if under.is_empty() || self.passes_over => {
+                    tracing::warn!(%error, "a log file is passed over");
+                    self.note_unusable(&**shelf, &name, error.to_string(), true);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -115,7 +125,7 @@ impl LogPool {
     /// Remembers a file of an archive, or a salvaged one that kept its name: a log file has its
     /// name only because it had a whole header once. What else cannot be used, among what was
     /// salvaged, may never have been a log file.
-    fn note_unusable(&mut self, shelf: &dyn Shelf, name: &str, why: String) {
+    fn note_unusable(&mut self, shelf: &dyn Shelf, name: &str, why: String, unread: bool) {
         let parts: Vec<&str> = name.split('/').collect();
         let (timeline, last) = match parts.as_slice() {
             [crate::repository::LOGS, timeline, last] => match timeline.parse() {
@@ -123,11 +133,12 @@ impl LogPool {
                 Err(_) => return,
             },
             [last] => (None, last),
+            [.., last] if unread => (None, last),
             _ => return,
         };
         if let Some(number) = names::parse_log_file(last) {
             let file = shelf.shown(name);
-            self.unusable.push(Unusable { file, number, timeline, why });
+            self.unusable.push(Unusable { file, number, timeline, why, unread });
         }
     }
 
@@ -143,9 +154,25 @@ impl LogPool {
             Some(timeline) if timeline != tip => {
                 !asked_for && timeline > tip && !is_known(timeline)
             }
-            _ => file.number > last,
+            _ => file.number > last || (file.unread && file.number == last),
         };
         self.unusable.iter().filter(behind).min_by_key(|file| file.number)
+    }
+
+    /// One of several files for the last place of a history that cannot be read: it might reach
+    /// further than the others, and nothing comes after them that would tell.
+    #[must_use]
+    pub fn unread_end(&self, tip: Timeline) -> Option<Unusable> {
+        let (place, candidates) = self.files.range((tip, 0)..=(tip, u32::MAX)).next_back()?;
+        let (timeline, number) = (Some(tip), place.1);
+        candidates.iter().filter(|_| candidates.len() > 1).find_map(|candidate| {
+            let Candidate { shelf, name, .. } = candidate;
+            let why = match reach_of(shelf, name, self.environment, number) {
+                Ok(_) | Err(WalError::Corrupt { .. }) => return None,
+                Err(error) => error.to_string(),
+            };
+            Some(Unusable { file: shelf.shown(name), number, timeline, why, unread: true })
+        })
     }
 
     /// Whether a backup of history `base` that is complete at `end` can be brought to the end of
@@ -340,19 +367,28 @@ impl LogPool {
             return Ok(Some(only));
         }
         let mut best: Option<(&Candidate, u64)> = None;
+        let mut failed = None;
         for candidate in candidates {
             let found = reach_of(&candidate.shelf, &candidate.name, self.environment, number);
             let reach = match found {
                 Ok(end) => u64::from(end.end.offset()),
                 // Up to the damage it is as good as another.
                 Err(WalError::Corrupt { offset, .. }) => offset,
-                Err(error) => return Err(error.into()),
+                // Another copy may do.
+                Err(error) => {
+                    tracing::warn!(file = %candidate.name, %error, "a log file is passed over");
+                    failed = failed.or(Some(error));
+                    continue;
+                }
             };
             if best.is_none_or(|(_, furthest)| reach > furthest) {
                 best = Some((candidate, reach));
             }
         }
-        Ok(best.map(|(candidate, _)| candidate))
+        match (best, failed) {
+            (None, Some(error)) => Err(error.into()),
+            (best, _) => Ok(best.map(|(candidate, _)| candidate)),
+        }
     }
 
     /// A word about what is here, for messages.

@@ -169,8 +169,8 @@ impl Repository {
     pub fn mark(&self, name: &str, mark: Option<&KeepMark>) -> Result<(), BackupError> {
         self.environment()?;
         let _alone = self.lock(LockMode::Exclusive)?;
-        let found = self.backups()?.into_iter().find(|found| found.name == name);
-        if found.is_none_or(|found| found.manifest.is_none()) {
+        let is_there = self.names()?.iter().any(|found| found == name);
+        if !is_there || self.backup(name)?.manifest.is_none() {
             let why = format!("there is no complete backup {name:?} in the repository");
             return Err(BackupError::NoBackup { why });
         }
@@ -237,7 +237,18 @@ impl Repository {
 
     /// All log files in it: of the archive, and of all backups, finished or not.
     pub fn pool(&self, environment: EnvironmentId) -> Result<LogPool, BackupError> {
+        self.fill(LogPool::new(environment))
+    }
+
+    /// The same for whoever only reads: files that cannot be read are passed over, for there may
+    /// be other copies of them.
+    pub fn readable_pool(&self, environment: EnvironmentId) -> Result<LogPool, BackupError> {
         let mut pool = LogPool::new(environment);
+        pool.pass_over_unreadable();
+        self.fill(pool)
+    }
+
+    fn fill(&self, mut pool: LogPool) -> Result<LogPool, BackupError> {
         for timeline in self.shelf.list(LOGS)? {
             pool.gather(&self.shelf, &join(LOGS, &timeline))?;
         }

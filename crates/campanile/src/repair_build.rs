@@ -85,8 +85,8 @@ impl<'w> Workshop<'w> {
         if let Some(shelves) = &shelves {
             shelves.claimed_by(environment).map_err(causes::backup)?;
             stays = Some(shelves.lock(LockMode::Shared).map_err(causes::backup)?);
-            pool = shelves.pool(environment).map_err(causes::backup)?;
-            let found = shelves.backups().map_err(causes::backup)?;
+            pool = shelves.readable_pool(environment).map_err(causes::backup)?;
+            let found = shelves.readable_backups().map_err(causes::backup)?;
             let complete = found.into_iter().filter_map(|one| Some((one.name, one.manifest?)));
             bases.extend(complete.filter(|(_, one)| one.environment == environment.to_string()));
             bases.reverse();

@@ -6,6 +6,7 @@
 //! run again.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -164,12 +165,12 @@ impl RestoreOptions {
     /// Decides on everything. Reads only.
     fn choose(&self, host: &Host, shelves: &Repository, environment: &str) -> Result<Chosen> {
         let mut bases = self.bases(shelves, environment)?;
-        let Some((_, first)) = bases.first() else {
+        if bases.is_empty() {
             let what = "the repository holds no complete backup".to_owned();
             return Err(Error::new(ErrorKind::NotFound, what));
-        };
-        let label = shelves.label(first).map_err(causes::backup)?;
-        let mut pool = shelves.pool(label.environment).map_err(causes::backup)?;
+        }
+        let environment = shelves.environment_id().map_err(causes::backup)?;
+        let mut pool = shelves.readable_pool(environment).map_err(causes::backup)?;
         for dir in &self.logs {
             let more: Arc<dyn Shelf> = Arc::new(Directory::new(host, dir));
             if pool.gather(&more, "").map_err(causes::backup)? == 0 {
@@ -179,7 +180,12 @@ impl RestoreOptions {
         }
         let tip = pool.choose(self.timeline.map(Timeline)).map_err(causes::backup)?;
         let hidden = pool.hidden_end(tip, self.timeline.is_some());
-        if let Some(hidden) = hidden.filter(|_| self.target == Target::End) {
+        let hidden = hidden.filter(|_| self.target == Target::End);
+        let hidden = hidden.cloned().or_else(|| match self.target {
+            Target::End => pool.unread_end(tip),
+            _ => None,
+        });
+        if let Some(hidden) = hidden {
             let what = format!(
                 "{} cannot be used: {}; the log did not end before it: give a target (-t, --lsn) \
                  or a history (--timeline), a good copy of the file (--logs), or move it away to \
@@ -218,6 +224,13 @@ impl RestoreOptions {
         let label = match shelves.label(name) {
             Ok(label) => label,
             Err(error @ BackupError::Damaged { .. }) => return Ok(Err(causes::backup(error))),
+            // It is gone: an older backup may do.
+            Err(BackupError::Io { source, path, action })
+                if source.kind() == io::ErrorKind::NotFound =>
+            {
+                let error = BackupError::Io { source, path, action };
+                return Ok(Err(causes::backup(error)));
+            }
             Err(error) => return Err(causes::backup(error)),
         };
         let first = chain.newest().manifest.first();

@@ -99,7 +99,7 @@ fn a_damaged_manifest_stops_neither_a_repair_from_other_backups_nor_a_mark_on_th
     let bad = world.back_up().name;
     world.burst(20);
     world.env.clone().close().unwrap();
-    flip(&world, &of_backup(&bad, "manifest.json"), 60);
+    flip(&world, &of_backup(&bad, "manifest"), 60);
     let data = Path::new(HOME).join(names::DATA_DIR);
     let lost = data.join(world.disk.list(&data).unwrap().iter().max().unwrap());
     world.disk.remove(&lost).unwrap();

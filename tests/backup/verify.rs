@@ -1,7 +1,7 @@
 //! `verify-backup`: what is sound is called sound, and of whatever is damaged, every bit is named.
 
 use campanile::backup::{BackupOptions, BackupProof, Compression, VerifyBackupOptions};
-use campanile::{Error, ErrorKind};
+use campanile::{Environment, Error, ErrorKind};
 use campanile_format::names;
 use campanile_vfs::sim::{CrashChoice, Errno, Fault, FaultPlan, SimDisk, Trigger};
 use campanile_vfs::{Open, Vfs};
@@ -236,5 +236,35 @@ fn a_failing_call_is_an_error_and_never_a_clean_proof() {
         let again = verify(&disk, options());
         let again = again.unwrap_or_else(|error| panic!("call {call}: {error}"));
         assert!(again.is_clean(), "call {call}: {again}");
+    }
+}
+
+#[test]
+fn damage_behind_the_place_where_a_later_history_left_is_named_too() {
+    for late_backup in [false, true] {
+        let mut world = World::with(120, options().archive(REPOSITORY));
+        world.back_up();
+        world.burst(10);
+        let early = world.moments.last().unwrap().lsn;
+        world.fill_log(3);
+        while world.env.step().unwrap() {}
+        if late_backup {
+            world.back_up();
+            world.fill_log(2);
+            while world.env.step().unwrap() {}
+        }
+        world.env.clone().close().unwrap();
+        let target = campanile::restore::Target::Lsn { at: early, inclusive: true };
+        world.restore(target, "/other").unwrap();
+        let again = options().create(false).archive(REPOSITORY);
+        let env = Environment::open_on(host_of(&world.disk), "/other", again).unwrap();
+        env.create_database("more").unwrap();
+        env.close().unwrap();
+        assert!(all(&world.disk).is_clean(), "{}", all(&world.disk));
+        let archived = files(&world.disk, "/repository/log/0000000001");
+        let last = archived.iter().rfind(|path| path.to_string_lossy().contains("log.")).unwrap();
+        flip(&world.disk, last, 700);
+        let proof = all(&world.disk);
+        assert!(names_file(&proof, last), "{}: {proof}", last.display());
     }
 }

@@ -185,6 +185,16 @@ impl LogPool {
         Lineage::new(&histories).reaches(&backup, tip)
     }
 
+    /// Whether a history has files behind all places where others left it.
+    #[must_use]
+    pub fn goes_beyond(&self, timeline: Timeline) -> bool {
+        let all = self.timelines();
+        let leavers = all.iter().filter(|found| found.left == Some(timeline));
+        let left_in = leavers.filter_map(|found| found.left_at).map(|at| at.file()).max();
+        let last = all.iter().find(|found| found.timeline == timeline).map(|found| found.last);
+        left_in.is_some() && last > left_in
+    }
+
     /// All files, by history and number; several for one place one after the other.
     pub fn files(&self) -> impl Iterator<Item = LogFileFound<'_>> {
         let all = self.files.values().flatten();

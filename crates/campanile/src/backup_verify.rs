@@ -179,13 +179,16 @@ impl VerifyBackupOptions {
             return Ok(Vec::new());
         };
         let Some(manifest) = found.manifest else { return Ok(Vec::new()) };
-        let mut lines = Vec::new();
-        for tip in pool.tips().map_err(causes::backup)? {
+        let mut tips = pool.tips().map_err(causes::backup)?;
+        tips.retain(|tip| pool.leads_to(label.timeline, manifest.end(), *tip));
+        // What was written on behind the place where another history left can be restored too.
+        if !tips.contains(&label.timeline) && (tips.is_empty() || pool.goes_beyond(label.timeline))
+        {
+            tips.push(label.timeline);
+        }
+        let (mut lines, first) = (Vec::new(), manifest.first().file());
+        for tip in tips {
             self.progress.report("verifying the log", lines.len() as u64, None, "histories")?;
-            if !pool.leads_to(label.timeline, manifest.end(), tip) {
-                continue;
-            }
-            let first = manifest.first().file();
             lines.extend(line(pool, log, &label, tip, first)?);
         }
         Ok(lines)

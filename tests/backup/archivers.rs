@@ -162,6 +162,7 @@ fn the_log_of_a_cloned_home_never_takes_the_place_of_that_of_the_other() {
         world.env.clone().close().unwrap();
         clone_home(&world, OTHER);
         // Both go on in their own way, one of them for longer.
+        let mut owners = Vec::new();
         for home in [HOME, OTHER] {
             let env = Environment::open_on(world.host(), home, options().create(false)).unwrap();
             let own = env.open_database("own").unwrap();
@@ -169,7 +170,7 @@ fn the_log_of_a_cloned_home_never_takes_the_place_of_that_of_the_other() {
             for n in 0..times {
                 env.run(|txn| own.put(txn, format!("{n}"), home)).unwrap();
             }
-            env.abandon();
+            owners.push(env);
         }
         let shelves = || Repository::in_directory(&world.host(), repository());
         let open = |home| Archiver::open(&world.host(), Path::new(home), shelves()).unwrap();

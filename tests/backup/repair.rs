@@ -185,35 +185,27 @@ fn every_damage(
     }
 }
 
+fn assert_mended(scene: &Scene, path: &Path, damage: Damage) {
+    let Some(disk) = scene.ruined(path, damage) else { return };
+    let what = format!("{damage:?} of {}", path.display());
+    let report = match damage {
+        // Every page of it is whole: nothing but the log can tell, and it was not asked.
+        Damage::Older => repair(&disk, all().file(number(path))),
+        _ => repair(&disk, all()),
+    };
+    let report = report.unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert!(report.is_complete(), "{what}: {report}");
+    assert_same(&contents(&disk, HOME), &scene.state, &what);
+}
+
 #[test]
 pub fn whatever_happens_to_a_data_file_a_repair_brings_back_what_was_committed() {
-    every_damage(Leaves::Closed, 200..202, |scene, path, damage| {
-        let Some(disk) = scene.ruined(path, damage) else { return };
-        let what = format!("{damage:?} of {}", path.display());
-        let report = match damage {
-            // Every page of it is whole: nothing but the log can tell, and it was not asked.
-            Damage::Older => repair(&disk, all().file(number(path))),
-            _ => repair(&disk, all()),
-        };
-        let report = report.unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert!(report.is_complete(), "{what}: {report}");
-        assert_same(&contents(&disk, HOME), &scene.state, &what);
-    });
+    every_damage(Leaves::Closed, 200..202, assert_mended);
 }
 
 #[test]
 pub fn after_a_crash_a_repair_brings_back_what_was_committed_and_nothing_else() {
-    every_damage(Leaves::Crashed, 210..212, |scene, path, damage| {
-        let Some(disk) = scene.ruined(path, damage) else { return };
-        let what = format!("{damage:?} of {}", path.display());
-        let report = match damage {
-            Damage::Older => repair(&disk, all().file(number(path))),
-            _ => repair(&disk, all()),
-        };
-        let report = report.unwrap_or_else(|error| panic!("{what}: {error}"));
-        assert!(report.is_complete(), "{what}: {report}");
-        assert_same(&contents(&disk, HOME), &scene.state, &what);
-    });
+    every_damage(Leaves::Crashed, 210..212, assert_mended);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Replay by shares of the pages: whatever their number and order, the same bytes come out (R14).
+//! Replay by shares of the pages: whatever their number and order, the same pages come out (R14).
 //!
 //! The story: a program of many small changes is cut off by a crash, some of its pages are on the
 //! disk and some are not. The same remainder is recovered by one, two, three and seven shares, one
